@@ -1,0 +1,319 @@
+"""The campaign file: frozen, strict sections; a config is data and opens nothing but itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from al_engine.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1_000_000
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and a misspelled key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class System(Section):
+    """One molecule or cell that the campaign is about."""
+
+    structure: str
+    """A structure file that ASE reads; a relative path starts at the campaign file."""
+    charge: int = 0
+    multiplicity: PositiveInt | None = None
+    """Spin multiplicity 2S + 1; default: the lowest that the number of electrons allows."""
+
+
+class XTB(Section):
+    """GFN1-xTB or GFN2-xTB, molecules only."""
+
+    kind: Literal["xtb"] = "xtb"
+    method: Literal["GFN2-xTB", "GFN1-xTB"] = "GFN2-xTB"
+    backend: Literal["auto", "xtb-python", "tblite"] = "auto"
+    accuracy: PositiveFloat = 1.0
+    electronic_temperature_k: PositiveFloat = 300.0
+    max_iterations: PositiveInt = 250
+
+
+class ASECalculator(Section):
+    """Any ASE calculator, by import path and keywords."""
+
+    kind: Literal["ase"] = "ase"
+    calculator: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")]
+    """Import path of the class, such as ase.calculators.emt.EMT."""
+    keywords: dict[str, Any] = {}
+
+
+class Labeling(Section):
+    """How reference calculations are run."""
+
+    time_limit_s: PositiveFloat = 300.0
+    n_workers: PositiveInt | None = None
+    """Processes at a time; default: the number of cores."""
+    force_cap_ev_per_ang: PositiveFloat = 100.0
+    """A label with a larger force component is refused."""
+    chunk_size: PositiveInt = 25
+    """Frames a Prefect task."""
+
+
+class Initial(Section):
+    """Generation 0: frames labeled before there is a model."""
+
+    n_frames: PositiveInt = 24
+    """Copies of the given structures with each atom displaced at random."""
+    rattle_ang: tuple[PositiveFloat, PositiveFloat] = (0.02, 0.12)
+    """Standard deviation of a displacement component: spread evenly from the first to the second, Å."""
+
+
+class Model(Section):
+    """Size of the networks."""
+
+    n_members: Annotated[int, Field(ge=2, le=16)] = 4
+    n_channels: PositiveInt = 32
+    n_layers: PositiveInt = 2
+    n_radial: PositiveInt = 8
+    r_max_ang: PositiveFloat = 5.0
+
+
+class Training(Section):
+    """How the ensemble is trained; the length is in steps, so that a run repeats bit by bit."""
+
+    objective: Literal["coherent", "mse"] = "coherent"
+    n_steps: PositiveInt = 1000
+    warmup_share: Share = 0.6
+    """Share of the steps with mean squared errors, before the likelihood."""
+    batch_size: PositiveInt = 8
+    learning_rate: PositiveFloat = 0.01
+    energy_weight: PositiveFloat = 1.0
+    """Weight of the energy in the mean squared error, relative to the forces."""
+    ema_decay: Share = 0.99
+
+
+class Langevin(Section):
+    """NVT dynamics with a Langevin thermostat (BAOAB)."""
+
+    kind: Literal["langevin"] = "langevin"
+    temperatures_k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
+        300.0,
+        500.0,
+        700.0,
+    )
+    """Walkers take them in turn."""
+    n_walkers: PositiveInt = 24
+    n_steps: PositiveInt = 500
+    timestep_fs: PositiveFloat = 0.5
+    friction_per_fs: PositiveFloat = 0.02
+    stride: PositiveInt = 20
+    """Every so many steps a frame becomes a candidate."""
+
+
+class Exits(Section):
+    """When a walker stops before its last step."""
+
+    force_sd_ev_per_ang: PositiveFloat = 1.5
+    """Largest predicted standard deviation of an atom's force."""
+    min_distance_ang: PositiveFloat = 0.5
+    energy_drift_ev_per_atom: PositiveFloat = 1.0
+    """Potential energy above that of the start."""
+    temperature_factor: Annotated[float, Field(gt=1)] = 6.0
+    """Instantaneous over set temperature."""
+
+
+class Exploration(Section):
+    """How a generation searches for frames worth labeling."""
+
+    sampler: Langevin = Langevin()
+    exits: Exits = Exits()
+
+
+class Selection(Section):
+    """Which candidates are labeled."""
+
+    n_frames: NonNegativeInt = 16
+    score: Literal["information", "force_sd", "energy_sd", "random"] = "information"
+    diversity: Literal["distance", "none"] = "distance"
+    threshold_ev_per_ang: NonNegativeFloat = 0.0
+    """Candidates with a smaller force sd (largest over atoms) are not labeled."""
+
+
+class Audit(Section):
+    """Uniform sample of the planned steps, labeled to judge the model and the promise."""
+
+    n_frames: NonNegativeInt = 12
+
+
+class Stop(Section):
+    """When the campaign may be called converged (math 10)."""
+
+    tolerance_ev_per_ang: PositiveFloat = 0.5
+    """A frame fails where its largest error of a force component is above."""
+    fraction: Share = 0.95
+    """Share of the planned steps that must not fail."""
+    confidence: Share = 0.9
+
+
+class Budget(Section):
+    """What may be spent at most."""
+
+    labels: PositiveInt | None = None
+
+
+class CampaignConfig(Section):
+    """A whole campaign."""
+
+    name: Name
+    seed: NonNegativeInt = 0
+    preset: Literal["default", "accurate"] = "default"
+    systems: Annotated[tuple[System, ...], Field(min_length=1)]
+    reference: Annotated[XTB | ASECalculator, Field(discriminator="kind")] = XTB()
+    labeling: Labeling = Labeling()
+    initial: Initial = Initial()
+    model: Model = Model()
+    training: Training = Training()
+    exploration: Exploration = Exploration()
+    selection: Selection = Selection()
+    audit: Audit = Audit()
+    stop: Stop = Stop()
+    budget: Budget = Budget()
+    max_generations: PositiveInt = 3
+    """Generations with a model; the initial one is not counted."""
+    test_set: str | None = None
+    """A labeled structure file, evaluated each generation and never trained on."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    n_threads: PositiveInt | None = None
+    """Threads of the network; default: the number of cores. Stored, as it decides the last bits."""
+
+
+PRESETS: dict[str, dict[str, dict[str, int]]] = {
+    "default": {},
+    "accurate": {"model": {"n_channels": 64}, "training": {"n_steps": 10_000}},
+}
+
+
+def load_config(path: str | Path) -> CampaignConfig:
+    """Read and check a campaign file.
+
+    Raises:
+        ConfigError: One line that names file, line, key, value and what is allowed.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(
+                file=str(file), line=None, key="size", value=file.stat().st_size,
+                allowed=f"a campaign file has at most {MAX_CONFIG_BYTES} bytes",
+            )  # fmt: skip
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            file=str(file), line=None, key="file", value=file.name,
+            allowed=f"a readable YAML file is needed ({type(error).__name__})",
+        ) from None  # fmt: skip
+    return parse_config(text, str(file))
+
+
+def parse_config(text: str, source: str) -> CampaignConfig:
+    """Check the text of a campaign file; `source` names it in errors."""
+    try:
+        tree = YAML(typ="rt").load(text)
+        plain = _plain(tree)
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        lines = text.splitlines()
+        line = mark.line + 1 if mark is not None else None
+        shown = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
+        raise ConfigError(
+            file=source, line=line, key="syntax", value=shown, allowed="valid YAML is needed"
+        ) from None
+    if not isinstance(tree, CommentedMap):
+        raise ConfigError(
+            file=source, line=1, key="file", value=text[:40], allowed="keys and values are needed"
+        )
+    try:
+        data = _with_preset(plain)
+        return CampaignConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        loc = [
+            part for part in first["loc"] if not (isinstance(part, str) and part in ("xtb", "ase"))
+        ]
+        raise ConfigError(
+            file=source, line=_line(tree, loc), key=".".join(map(str, loc)) or "file",
+            value=first["input"] if first["type"] != "missing" else None, allowed=_allowed(first["msg"], loc),
+        ) from None  # fmt: skip
+
+
+def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the preset says and the file does not."""
+    preset = PRESETS.get(str(data.get("preset", "default")), {})
+    for section, values in preset.items():
+        given = data.get(section, {})
+        if isinstance(given, dict):
+            data[section] = {**values, **given}
+    return data
+
+
+def _plain(node: Any, depth: int = 0) -> Any:
+    """Turn ruamel's containers into plain ones; aliases that nest too deep are refused."""
+    if depth > 20:
+        raise ValueError("nested too deep")
+    if isinstance(node, CommentedMap):
+        return {str(key): _plain(value, depth + 1) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value, depth + 1) for value in node]
+    return node
+
+
+def _line(tree: CommentedMap, loc: list[Any]) -> int | None:
+    """Return the line of the deepest key along `loc` that the file has, counted from 1."""
+    node: Any = tree
+    line: int | None = None
+    for part in loc:
+        try:
+            if isinstance(node, CommentedMap):
+                line = node.lc.key(part)[0] + 1
+            elif isinstance(node, CommentedSeq):
+                line = node.lc.item(part)[0] + 1
+            node = node[part]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            break
+    return line
+
+
+def _allowed(message: str, loc: list[Any]) -> str:
+    """Say what is allowed; for an unknown key, the known ones."""
+    if "Extra inputs" not in message:
+        return message[0].lower() + message[1:]
+    model: Any = CampaignConfig
+    for part in loc[:-1]:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation if part in model.model_fields else None
+            model = _section(annotation) or model
+    return "unknown key; allowed are " + ", ".join(sorted(model.model_fields))
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """Return the section class behind an annotation, if there is exactly one."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    inner = [s for a in getattr(annotation, "__args__", ()) if (s := _section(a)) is not None]
+    return inner[0] if inner else None
