@@ -253,9 +253,7 @@ def parse_config(text: str, source: str) -> CampaignConfig:
         return CampaignConfig.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        loc = [
-            part for part in first["loc"] if not (isinstance(part, str) and part in ("xtb", "ase"))
-        ]
+        loc = [part for part in first["loc"] if not (isinstance(part, str) and part in ("xtb", "ase"))]
         raise ConfigError(
             file=source, line=_line(tree, loc), key=".".join(map(str, loc)) or "file",
             value=first["input"] if first["type"] != "missing" else None, allowed=_allowed(first["msg"], loc),

@@ -12,9 +12,7 @@ class InputError(AlEngineError):
 class ConfigError(InputError):
     """A campaign file is wrong: one line with file, line, key, value and what is allowed."""
 
-    def __init__(
-        self, *, file: str, line: int | None, key: str, value: object, allowed: str
-    ) -> None:
+    def __init__(self, *, file: str, line: int | None, key: str, value: object, allowed: str) -> None:
         shown = repr(value)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         where = f"{file}, line {line}" if line is not None else file

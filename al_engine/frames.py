@@ -63,10 +63,10 @@ class Frame:
             array = np.array(value, dtype=dtype, order="C")
             if array.shape != shape:
                 raise StructureError(f"{name} must have shape {shape}, got {array.shape}")
+            if not np.isfinite(array).all():
+                raise StructureError(f"{name} holds a value that is not finite (Å)")
             if dtype is np.float64:
-                if not np.isfinite(array).all():
-                    raise StructureError(f"{name} holds a value that is not finite (Å)")
-                array += 0.0  # -0.0 and 0.0 are the same place
+                array = array + 0.0  # -0.0 and 0.0 are the same place
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if n_atoms == 0:
@@ -99,9 +99,7 @@ class Frame:
     def frame_id(self) -> str:
         """SHA-256 (hex) of the canonical bytes: little-endian arrays in the order of the fields."""
         digest = hashlib.sha256(_FORMAT)
-        digest.update(
-            np.array([self.n_atoms, self.charge, self.multiplicity], dtype="<i8").tobytes()
-        )
+        digest.update(np.array([self.n_atoms, self.charge, self.multiplicity], dtype="<i8").tobytes())
         digest.update(self.numbers.astype("<i4").tobytes())
         digest.update(self.positions.astype("<f8").tobytes())
         digest.update(self.cell.astype("<f8").tobytes())
@@ -123,9 +121,7 @@ class Frame:
         )  # fmt: skip
 
     @classmethod
-    def from_ase(
-        cls, atoms: Atoms, *, charge: int | None = None, multiplicity: int | None = None
-    ) -> Frame:
+    def from_ase(cls, atoms: Atoms, *, charge: int | None = None, multiplicity: int | None = None) -> Frame:
         """Build a frame from ASE atoms.
 
         Charge and multiplicity come from the arguments, else from `atoms.info["charge"]` and

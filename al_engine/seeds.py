@@ -28,6 +28,4 @@ def generator(seed: int, generation: int, stage: Stage, index: int = 0) -> np.ra
 
 def torch_seed(seed: int, generation: int, stage: Stage, index: int = 0) -> int:
     """Return a 63-bit seed for a `torch.Generator`."""
-    return int(
-        sequence(seed, generation, stage, index).generate_state(1, np.uint64)[0] >> np.uint64(1)
-    )
+    return int(sequence(seed, generation, stage, index).generate_state(1, np.uint64)[0] >> np.uint64(1))
