@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from al_engine.frames import Frame
 
 if TYPE_CHECKING:
-    from al_engine.config import load_config
+    from al_engine.config_file import load_config
     from al_engine.model.ensemble import Ensemble
 
 __all__ = ["Ensemble", "Frame", "load_config"]
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> object:
 
         return Ensemble
     if name == "load_config":
-        from al_engine.config import load_config
+        from al_engine.config_file import load_config
 
         return load_config
     raise AttributeError(f"module 'al_engine' has no attribute {name!r}")

@@ -1,8 +1,7 @@
-"""The campaign file: frozen, strict sections; a config is data and opens nothing but itself."""
+"""What a campaign file may say: frozen, strict sections. A config is data: it opens nothing."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,15 +12,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-from al_engine.errors import ConfigError
-
-MAX_CONFIG_BYTES = 1_000_000
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -201,117 +192,3 @@ class CampaignConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     n_threads: PositiveInt | None = None
     """Threads of the network; default: the number of cores. Stored, as it decides the last bits."""
-
-
-PRESETS: dict[str, dict[str, dict[str, int]]] = {
-    "default": {},
-    "accurate": {"model": {"n_channels": 64}, "training": {"n_steps": 10_000}},
-}
-
-
-def load_config(path: str | Path) -> CampaignConfig:
-    """Read and check a campaign file.
-
-    Raises:
-        ConfigError: One line that names file, line, key, value and what is allowed.
-    """
-    file = Path(path)
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(
-                file=str(file), line=None, key="size", value=file.stat().st_size,
-                allowed=f"a campaign file has at most {MAX_CONFIG_BYTES} bytes",
-            )  # fmt: skip
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            file=str(file), line=None, key="file", value=file.name,
-            allowed=f"a readable YAML file is needed ({type(error).__name__})",
-        ) from None  # fmt: skip
-    return parse_config(text, str(file))
-
-
-def parse_config(text: str, source: str) -> CampaignConfig:
-    """Check the text of a campaign file; `source` names it in errors."""
-    try:
-        tree = YAML(typ="rt").load(text)
-        plain = _plain(tree)
-    except (YAMLError, ValueError, RecursionError) as error:
-        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        lines = text.splitlines()
-        line = mark.line + 1 if mark is not None else None
-        shown = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
-        raise ConfigError(
-            file=source, line=line, key="syntax", value=shown, allowed="valid YAML is needed"
-        ) from None
-    if not isinstance(tree, CommentedMap):
-        raise ConfigError(
-            file=source, line=1, key="file", value=text[:40], allowed="keys and values are needed"
-        )
-    try:
-        data = _with_preset(plain)
-        return CampaignConfig.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        loc = [part for part in first["loc"] if not (isinstance(part, str) and part in ("xtb", "ase"))]
-        raise ConfigError(
-            file=source, line=_line(tree, loc), key=".".join(map(str, loc)) or "file",
-            value=first["input"] if first["type"] != "missing" else None, allowed=_allowed(first["msg"], loc),
-        ) from None  # fmt: skip
-
-
-def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the preset says and the file does not."""
-    preset = PRESETS.get(str(data.get("preset", "default")), {})
-    for section, values in preset.items():
-        given = data.get(section, {})
-        if isinstance(given, dict):
-            data[section] = {**values, **given}
-    return data
-
-
-def _plain(node: Any, depth: int = 0) -> Any:
-    """Turn ruamel's containers into plain ones; aliases that nest too deep are refused."""
-    if depth > 20:
-        raise ValueError("nested too deep")
-    if isinstance(node, CommentedMap):
-        return {str(key): _plain(value, depth + 1) for key, value in node.items()}
-    if isinstance(node, CommentedSeq):
-        return [_plain(value, depth + 1) for value in node]
-    return node
-
-
-def _line(tree: CommentedMap, loc: list[Any]) -> int | None:
-    """Return the line of the deepest key along `loc` that the file has, counted from 1."""
-    node: Any = tree
-    line: int | None = None
-    for part in loc:
-        try:
-            if isinstance(node, CommentedMap):
-                line = node.lc.key(part)[0] + 1
-            elif isinstance(node, CommentedSeq):
-                line = node.lc.item(part)[0] + 1
-            node = node[part]
-        except (KeyError, IndexError, TypeError, AttributeError):
-            break
-    return line
-
-
-def _allowed(message: str, loc: list[Any]) -> str:
-    """Say what is allowed; for an unknown key, the known ones."""
-    if "Extra inputs" not in message:
-        return message[0].lower() + message[1:]
-    model: Any = CampaignConfig
-    for part in loc[:-1]:
-        if isinstance(part, str):
-            annotation = model.model_fields[part].annotation if part in model.model_fields else None
-            model = _section(annotation) or model
-    return "unknown key; allowed are " + ", ".join(sorted(model.model_fields))
-
-
-def _section(annotation: Any) -> type[Section] | None:
-    """Return the section class behind an annotation, if there is exactly one."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    inner = [s for a in getattr(annotation, "__args__", ()) if (s := _section(a)) is not None]
-    return inner[0] if inner else None
