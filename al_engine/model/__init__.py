@@ -1,0 +1,1 @@
+"""E(3)-equivariant networks, all members of an ensemble evaluated together."""

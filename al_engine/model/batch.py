@@ -1,0 +1,110 @@
+"""Frames as one batch of tensors: atoms of all frames in a row, neighbors in a padded table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from al_engine.errors import InputError
+from al_engine.frames import Frame
+from al_engine.model.neighbors import NeighborTable, neighbor_table
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """A ragged batch.
+
+    Attributes:
+        positions: Shape (n_atoms, 3), Å, in the working precision.
+        species: Index of each atom's element in the ensemble's list, shape (n_atoms,).
+        frame_index: Frame of each atom, shape (n_atoms,).
+        cells: Shape (n_frames, 3, 3), rows, Å.
+        neighbor: Shape (n_atoms, n_slots).
+        shift: Whole cell vectors to the neighbor, shape (n_atoms, n_slots, 3), working precision.
+        padding: Displacement added to padded slots, beyond every cut-off, shape (n_atoms, n_slots, 3).
+        n_frames: Number of frames.
+    """
+
+    positions: Tensor
+    species: Tensor
+    frame_index: Tensor
+    cells: Tensor
+    neighbor: Tensor
+    shift: Tensor
+    padding: Tensor
+    n_frames: int
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of all frames."""
+        return len(self.positions)
+
+    def offset(self, cells: Tensor | None = None) -> Tensor:
+        """Displacement from periodic images and padding, shape (..., n_atoms, n_slots, 3), Å."""
+        cells = self.cells if cells is None else cells
+        own = cells.index_select(-3, self.frame_index)
+        return self.shift @ own + self.padding
+
+    def sum_over_atoms(self, values: Tensor) -> Tensor:
+        """Sum per-atom values (..., n_atoms) over each frame: (..., n_frames)."""
+        out = values.new_zeros((*values.shape[:-1], self.n_frames))
+        return out.index_add(-1, self.frame_index, values)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One frame prepared for batching: its neighbor table and species are found once."""
+
+    frame: Frame
+    species: np.ndarray
+    table: NeighborTable
+
+
+def graph(frame: Frame, elements: Sequence[int], cutoff: float) -> Graph:
+    """Prepare a frame.
+
+    Raises:
+        InputError: The frame has an element that the ensemble has never seen.
+    """
+    position = {z: k for k, z in enumerate(elements)}
+    unknown = sorted({int(z) for z in frame.numbers} - position.keys())
+    if unknown:
+        raise InputError(
+            f"frame {frame.frame_id[:12]} ({frame.formula}) has elements Z = {unknown} that the ensemble"
+            f" has never seen; it knows Z = {list(elements)}"
+        )
+    species = np.array([position[int(z)] for z in frame.numbers], dtype=np.int64)
+    return Graph(frame, species, neighbor_table(frame, cutoff))
+
+
+def collate(
+    graphs: Sequence[Graph], cutoff: float, *, device: torch.device, dtype: torch.dtype
+) -> FrameBatch:
+    """Join prepared frames into one batch."""
+    n_slots = max(g.table.n_slots for g in graphs)
+    tables = [g.table.padded_to(n_slots) for g in graphs]
+    counts = np.array([g.frame.n_atoms for g in graphs])
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    padding = np.zeros((len(first), n_slots, 3))
+    padding[np.concatenate([t.is_pad for t in tables])] = (2 * cutoff, 0.0, 0.0)
+
+    def floats(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=dtype, device=device)
+
+    def integers(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.int64, device=device)
+
+    return FrameBatch(
+        positions=floats(np.concatenate([g.frame.positions for g in graphs])),
+        species=integers(np.concatenate([g.species for g in graphs])),
+        frame_index=integers(np.repeat(np.arange(len(graphs)), counts)),
+        cells=floats(np.stack([g.frame.cell for g in graphs])),
+        neighbor=integers(np.concatenate([t.neighbor for t in tables]) + first[:, None]),
+        shift=floats(np.concatenate([t.shift for t in tables])),
+        padding=floats(padding),
+        n_frames=len(graphs),
+    )

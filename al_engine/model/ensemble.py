@@ -1,0 +1,193 @@
+"""The trained ensemble as users hold it: load, predict, calibrate, drive dynamics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from al_engine.errors import InputError
+from al_engine.frames import Frame
+from al_engine.model.batch import FrameBatch, Graph, collate, graph
+from al_engine.model.bound import BoundEnsemble
+from al_engine.model.checkpoint import Provenance, from_bytes, to_bytes
+from al_engine.model.potential import StackedPotential
+from al_engine.prediction import Prediction
+
+if TYPE_CHECKING:
+    from al_engine.model.calculator import EnsembleCalculator
+
+MAX_ATOMS_PER_BATCH = 1024
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device: "auto" is the first GPU, else the CPU.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device = 'cuda': this machine has no CUDA device; use 'auto' or 'cpu'")
+    return torch.device(name)
+
+
+class Ensemble:
+    """Members with their calibration; predicts energies, forces and coherent uncertainty."""
+
+    def __init__(self, net: StackedPotential, provenance: Provenance) -> None:
+        self.net = net.requires_grad_(False)
+        self.provenance = provenance
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.net.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Working precision."""
+        return next(self.net.parameters()).dtype
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers it knows, ascending."""
+        return tuple(sorted(self.provenance.atomic_energies))
+
+    @property
+    def n_members(self) -> int:
+        """Number of networks."""
+        return self.net.arch.n_members
+
+    @property
+    def scales(self) -> tuple[float, float, float]:
+        """(s, t, e): factors on sigma², tau² and the members' covariance (math 9)."""
+        return self.provenance.scales
+
+    def with_scales(self, s: float, t: float, e: float) -> Ensemble:
+        """Return the same networks with another calibration."""
+        return Ensemble(self.net, replace(self.provenance, scales=(s, t, e)))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> Ensemble:
+        """Read a checkpoint from bytes.
+
+        Raises:
+            InputError: Not a checkpoint of this program.
+        """
+        return cls(*from_bytes(data, device=resolve_device(device), dtype=dtype))
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> Ensemble:
+        """Read a checkpoint from a file.
+
+        Raises:
+            InputError: The file cannot be read or is no checkpoint of this program.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        return cls.from_bytes(data, device=device, dtype=dtype)
+
+    def to_bytes(self) -> bytes:
+        """Serialize networks and calibration."""
+        return to_bytes(self.net, self.provenance)
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint file."""
+        Path(path).write_bytes(self.to_bytes())
+
+    def calculator(self) -> EnsembleCalculator:
+        """Return an ASE calculator."""
+        from al_engine.model.calculator import EnsembleCalculator
+
+        return EnsembleCalculator(self)
+
+    def bind(self, frames: Sequence[Frame]) -> BoundEnsemble:
+        """Prepare for dynamics of these frames together."""
+        return BoundEnsemble(self, frames)
+
+    def predict(self, frames: Sequence[Frame | Atoms]) -> Prediction:
+        """Predict energies, forces and their uncertainty.
+
+        Raises:
+            InputError: No frames, or an element that the ensemble has never seen.
+        """
+        if not frames:
+            raise InputError("predict needs at least one frame")
+        as_frames = [f if isinstance(f, Frame) else Frame.from_ase(f) for f in frames]
+        graphs = [graph(f, self.elements, self.net.arch.r_max) for f in as_frames]
+        parts = [self._predict(chunk) for chunk in _chunks(graphs)]
+        n_atoms = [f.n_atoms for f in as_frames]
+        return Prediction(
+            frame_index=np.repeat(np.arange(len(n_atoms)), n_atoms),
+            member_energy=np.concatenate([p.member_energy for p in parts], axis=1),
+            member_forces=np.concatenate([p.member_forces for p in parts], axis=1),
+            noise_variance=np.concatenate([p.noise_variance for p in parts], axis=1),
+            noise_gradient=np.concatenate([p.noise_gradient for p in parts], axis=1),
+            force_noise=np.concatenate([p.force_noise for p in parts], axis=1),
+            epistemic_scale=self.scales[2],
+            features=np.concatenate([p.features for p in parts]),
+        )
+
+    def _predict(self, graphs: Sequence[Graph]) -> Prediction:
+        """Predict one batch: one backward pass for all members' forces, one for the noise."""
+        batch = collate(graphs, self.net.arch.r_max, device=self.device, dtype=self.dtype)
+        x = batch.positions.expand(self.n_members, -1, -1).clone().requires_grad_()
+        out = self.net(x, batch.offset(), batch)
+        energy = batch.sum_over_atoms(out.energy)
+        variance = batch.sum_over_atoms(out.variance)
+        (gradient,) = torch.autograd.grad(energy.sum(), x, retain_graph=True)
+        (noise_gradient,) = torch.autograd.grad(variance.sum(), x)
+        s, t, _ = self.scales
+        with torch.no_grad():
+            force_noise = t * self.net.force_noise(out.variance)
+            features = self._frame_features(out.features, batch)
+        return Prediction(
+            frame_index=_numpy(batch.frame_index).astype(np.int64),
+            member_energy=_numpy(energy) + self.isolated_energy(graphs),
+            member_forces=-_numpy(gradient),
+            noise_variance=s * _numpy(variance),
+            noise_gradient=s * _numpy(noise_gradient),
+            force_noise=_numpy(force_noise),
+            epistemic_scale=self.scales[2],
+            features=_numpy(features),
+        )
+
+    def isolated_energy(self, graphs: Sequence[Graph]) -> np.ndarray:
+        """Energy of the isolated atoms of each frame, shape (n_frames,), eV."""
+        table = np.array([self.provenance.atomic_energies[z] for z in self.elements])
+        return np.array([table[g.species].sum() for g in graphs])
+
+    @staticmethod
+    def _frame_features(features: Tensor, batch: FrameBatch) -> Tensor:
+        """Mean over the atoms of a frame, all members side by side: (n_frames, n_features)."""
+        total = batch.sum_over_atoms(features.transpose(1, 2))
+        counts = torch.bincount(batch.frame_index, minlength=batch.n_frames)
+        return (total / counts).flatten(0, 1).t()
+
+
+def _chunks(graphs: Sequence[Graph]) -> Iterator[list[Graph]]:
+    """Split into batches of a bounded number of atoms."""
+    chunk: list[Graph] = []
+    n_atoms = 0
+    for item in graphs:
+        if chunk and n_atoms + item.frame.n_atoms > MAX_ATOMS_PER_BATCH:
+            yield chunk
+            chunk, n_atoms = [], 0
+        chunk.append(item)
+        n_atoms += item.frame.n_atoms
+    yield chunk
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().numpy().astype(np.float64)
+    return array

@@ -1,0 +1,124 @@
+"""Layers of stacked networks: every parameter has a leading member axis, channels come last.
+
+Features of degree l have shape (n_members, n_atoms, 2l + 1, n_channels), components in e3nn's order.
+No layer has a bias, so that an atom without neighbors has features of exactly zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+L_MAX = 2
+N_INVARIANTS = 9
+N_COVARIANTS = 6
+
+
+class StackedLinear(nn.Module):
+    """x @ W for each member: (n_members, ..., n_in) -> (n_members, ..., n_out)."""
+
+    def __init__(self, n_members: int, n_in: int, n_out: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_members, n_in, n_out) * gain / math.sqrt(n_in))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply each member's matrix to its own features."""
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
+        return torch.bmm(flat, self.weight).reshape(*x.shape[:-1], self.weight.shape[-1])
+
+
+class RadialBasis(nn.Module):
+    """Bessel functions times a polynomial cut-off (Gasteiger et al., ICLR 2020), zero from r_max on.
+
+    sqrt(2 / r_max) sin(n pi r / r_max) / r, n = 1 .. n_radial; value, slope and curvature vanish at r_max.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, n_radial: int, r_max: float) -> None:
+        super().__init__()
+        self.r_max = r_max
+        frequency = math.pi / r_max * torch.arange(1, n_radial + 1, dtype=torch.float64)
+        self.register_buffer("frequency", frequency)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Distances (...,) in Å to (..., n_radial)."""
+        x = (r / self.r_max).clamp(max=1.0)
+        x3 = x * x * x
+        envelope = 1 - x3 * (10 - x * (15 - 6 * x))
+        scale = math.sqrt(2 / self.r_max) * envelope / r
+        return torch.sin(r.unsqueeze(-1) * self.frequency.to(r.dtype)) * scale.unsqueeze(-1)
+
+
+def coupling(l_out: int, l_1: int, l_2: int) -> Tensor:
+    """Clebsch-Gordan coefficients, shape (2 l_1 + 1, (2 l_out + 1) (2 l_2 + 1)), float64.
+
+    e3nn's Wigner 3j times sqrt(2 l_out + 1): component-normalized, as in e3nn's `TensorProduct`.
+    """
+    w = o3.wigner_3j(l_1, l_out, l_2, dtype=torch.float64) * math.sqrt(2 * l_out + 1)
+    coefficients: Tensor = w.reshape(2 * l_1 + 1, -1)
+    return coefficients
+
+
+def contract(coefficients: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Couple two features of degrees l_1 and l_2 channel by channel to degree l_out.
+
+    Args:
+        coefficients: From `coupling`.
+        a: Shape (..., 2 l_1 + 1, n_channels).
+        b: Shape (..., 2 l_2 + 1, n_channels).
+
+    Returns:
+        Shape (..., 2 l_out + 1, n_channels).
+    """
+    turned = torch.matmul(coefficients.t(), a)
+    turned = turned.reshape(*a.shape[:-2], -1, b.shape[-2], a.shape[-1])
+    return (turned * b.unsqueeze(-3)).sum(dim=-2)
+
+
+class Products(nn.Module):
+    """Invariants and vectors of up to three factors of A_0, A_1, A_2, weighted by the atom's element.
+
+    The many-body features of MACE (Batatia et al., NeurIPS 2022, nu <= 3) in a hand-picked complete-enough
+    basis: 9 invariants, 6 vectors.
+    """
+
+    w_211: Tensor
+    w_222: Tensor
+
+    def __init__(self, n_members: int, n_species: int, n_channels: int, *, vectors: bool) -> None:
+        super().__init__()
+        shape = (n_members, n_species)
+        self.invariant_weight = nn.Parameter(
+            torch.randn(*shape, N_INVARIANTS, n_channels) / math.sqrt(N_INVARIANTS)
+        )
+        self.covariant_weight = (
+            nn.Parameter(torch.randn(*shape, N_COVARIANTS, n_channels) / math.sqrt(N_COVARIANTS))
+            if vectors
+            else None
+        )
+        self.register_buffer("w_211", coupling(1, 2, 1))
+        self.register_buffer("w_222", coupling(2, 2, 2))
+
+    def forward(self, a0: Tensor, a1: Tensor, a2: Tensor, species: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map A_l (n_members, n_atoms, 2l + 1, n_channels) to invariants (l axis dropped) and vectors."""
+        s = a0.squeeze(-2)
+        v = contract(self.w_211.to(a1.dtype), a2, a1)
+        q = contract(self.w_222.to(a1.dtype), a2, a2)
+        norm1 = (a1 * a1).sum(dim=-2) / 3
+        norm2 = (a2 * a2).sum(dim=-2) / 5
+        mixed = (a1 * v).sum(dim=-2) / 3
+        cubic = (a2 * q).sum(dim=-2) / 5
+        ss = s * s
+        basis = torch.stack([s, ss, s * ss, norm1, norm2, s * norm1, s * norm2, mixed, cubic], dim=-2)
+        invariants = (basis * self.invariant_weight.index_select(1, species)).sum(dim=-2)
+        if self.covariant_weight is None:
+            return invariants, None
+        w = self.covariant_weight.index_select(1, species).unsqueeze(-2)
+        along = w[:, :, 0] + w[:, :, 1] * a0 + w[:, :, 2] * a0 * a0
+        along = along + w[:, :, 3] * norm1.unsqueeze(-2)
+        across = w[:, :, 4] + w[:, :, 5] * a0
+        return invariants, along * a1 + across * v

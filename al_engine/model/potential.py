@@ -1,0 +1,192 @@
+"""The network: M members stacked, energies and noise scales of atoms from positions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from al_engine.model.batch import FrameBatch
+from al_engine.model.layers import Products, RadialBasis, StackedLinear
+
+MIN_NOISE = 1e-4
+"""Floor of an atom's noise scale, relative to the force scale."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the shape of the networks; stored with the weights."""
+
+    n_members: int
+    n_species: int
+    n_channels: int
+    n_layers: int
+    n_radial: int
+    r_max: float
+    mean_neighbors: float
+    """Average number of neighbors in the first training set: scales the sums over neighbors."""
+    force_scale: float
+    """Root mean square of the training forces, eV/Å: scales the output."""
+
+
+class AtomOutput(NamedTuple):
+    """What the networks say of each atom.
+
+    Attributes:
+        energy: Interaction energy, shape (n_members, n_atoms), eV.
+        variance: Local noise variance v_a, shape (n_members, n_atoms), eV².
+        features: Invariants of every layer, shape (n_members, n_atoms, n_layers * n_channels).
+    """
+
+    energy: Tensor
+    variance: Tensor
+    features: Tensor
+
+
+class Edges(NamedTuple):
+    """Geometry of the padded neighbor table, for all members.
+
+    Attributes:
+        radial: Radial basis, shape (n_members, n_atoms, n_slots, n_radial).
+        harmonics: Degrees 0, 1, 2, shapes (n_members, n_atoms, n_slots, 2l + 1).
+        pair: Index of the pair of elements, shape (n_atoms, n_slots).
+        source: The neighbors, shape (n_atoms * n_slots,).
+    """
+
+    radial: Tensor
+    harmonics: tuple[Tensor, Tensor, Tensor]
+    pair: Tensor
+    source: Tensor
+
+
+class Nodes(NamedTuple):
+    """Features of atoms: invariants (n_members, n_atoms, c), vectors (n_members, n_atoms, 3, c)."""
+
+    invariants: Tensor
+    vectors: Tensor | None
+
+
+class Interaction(nn.Module):
+    """One layer: sum over neighbors, products of the sums, mixing of channels."""
+
+    def __init__(self, arch: Architecture, *, first: bool, last: bool) -> None:
+        super().__init__()
+        m, c = arch.n_members, arch.n_channels
+        self.n_paths = 3 if first else 5
+        self.neighbor_scale = 1 / math.sqrt(arch.mean_neighbors)
+        self.radial_in = StackedLinear(m, arch.n_radial, c)
+        self.pair = nn.Parameter(torch.randn(m, arch.n_species**2, c))
+        self.radial_out = StackedLinear(m, c, self.n_paths * c)
+        self.mix = nn.ModuleList(StackedLinear(m, c, c) for _ in range(0 if first else 3))
+        self.products = Products(m, arch.n_species, c, vectors=not last)
+        self.mix_invariants = StackedLinear(m, c, c)
+        self.mix_vectors = None if last else StackedLinear(m, c, c)
+        self.keep = None if first else StackedLinear(m, c, c)
+
+    def forward(self, edges: Edges, species: Tensor, nodes: Nodes | None) -> Nodes:
+        """Return the next features of each atom; `nodes` is None in the first layer."""
+        m, n, k = edges.radial.shape[:3]
+        pair = self.pair.index_select(1, edges.pair.reshape(-1)).view(m, n, k, -1)
+        hidden = functional.silu(self.radial_in(edges.radial)) * pair
+        weights = self.radial_out(hidden) * self.neighbor_scale
+        paths = weights.view(m, n, k, self.n_paths, -1).unbind(-2)
+        messages = list(paths[:3])
+        if nodes is not None:
+            scalars = nodes.invariants.index_select(1, edges.source).view(m, n, k, -1)
+            messages = [path * scalars for path in messages]
+        harmonics = zip(edges.harmonics, messages, strict=True)
+        a = [torch.matmul(y.transpose(-1, -2), message) for y, message in harmonics]
+        if nodes is not None and nodes.vectors is not None:
+            vectors = nodes.vectors.index_select(1, edges.source).view(m, n, k, 3, -1)
+            along = (vectors * edges.harmonics[1].unsqueeze(-1)).sum(dim=-2)
+            a[0] = a[0] + (paths[3] * along).sum(dim=-2, keepdim=True)
+            a[1] = a[1] + (paths[4].unsqueeze(-2) * vectors).sum(dim=-3)
+        if nodes is not None:
+            a = [linear(x) for linear, x in zip(self.mix, a, strict=True)]
+        invariants, vectors_out = self.products(a[0], a[1], a[2], species)
+        invariants = self.mix_invariants(invariants)
+        if nodes is not None and self.keep is not None:
+            invariants = invariants + self.keep(nodes.invariants)
+        if vectors_out is not None and self.mix_vectors is not None:
+            vectors_out = self.mix_vectors(vectors_out)
+        return Nodes(invariants, vectors_out)
+
+
+class StackedPotential(nn.Module):
+    """All members of an ensemble as one network.
+
+    Positions carry a member axis, so that one backward pass of the summed energies gives each member's
+    own forces. An atom without neighbors has exactly zero interaction energy.
+    """
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.arch = arch
+        m, c = arch.n_members, arch.n_channels
+        self.basis = RadialBasis(arch.n_radial, arch.r_max)
+        last = arch.n_layers - 1
+        self.layers = nn.ModuleList(
+            Interaction(arch, first=i == 0, last=i == last) for i in range(arch.n_layers)
+        )
+        self.readout = StackedLinear(m, arch.n_layers * c, 1, 0.3)
+        self.energy_in, self.energy_out = StackedLinear(m, c, c), StackedLinear(m, c, 1, 0.3)
+        self.noise_in, self.noise_out = StackedLinear(m, c, c), StackedLinear(m, c, 1, 0.1)
+        self.noise_bias = nn.Parameter(torch.full((m, 1), -4.0))
+        self.log_length = nn.Parameter(torch.full((m,), math.log(0.1)))
+        self.log_white = nn.Parameter(torch.full((m,), math.log(1e-2)))
+
+    def forward(self, positions: Tensor, offset: Tensor, batch: FrameBatch) -> AtomOutput:
+        """Evaluate every member.
+
+        Args:
+            positions: Shape (n_members, n_atoms, 3), Å.
+            offset: Displacements of images and padding, shape (n_atoms, n_slots, 3), Å.
+            batch: Connectivity and species.
+        """
+        edges = self._edges(positions, offset, batch)
+        nodes: Nodes | None = None
+        invariants = []
+        for layer in self.layers:
+            nodes = layer(edges, batch.species, nodes)
+            invariants.append(nodes.invariants)
+        features = torch.cat(invariants, dim=-1)
+        hidden = functional.silu(self.energy_in(invariants[-1]))
+        energy = (self.readout(features) + self.energy_out(hidden)).squeeze(-1)
+        energy = energy * self.arch.force_scale
+        hidden = functional.silu(self.noise_in(invariants[-1]))
+        raw = self.noise_out(hidden).squeeze(-1) + self.noise_bias
+        scale = (functional.softplus(raw) + MIN_NOISE) * self.arch.force_scale
+        return AtomOutput(energy, scale * scale, features)
+
+    def _edges(self, positions: Tensor, offset: Tensor, batch: FrameBatch) -> Edges:
+        """Distances and directions to the neighbors, and what the layers need of them."""
+        m, n, _ = positions.shape
+        source = batch.neighbor.reshape(-1)
+        neighbors = positions.index_select(1, source).view(m, n, -1, 3)
+        vectors = neighbors - positions.unsqueeze(2) + offset
+        r = torch.linalg.vector_norm(vectors, dim=-1)
+        pair = batch.species.unsqueeze(-1) * self.arch.n_species + batch.species[batch.neighbor]
+        return Edges(self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), pair, source)
+
+    def force_noise(self, variance: Tensor) -> Tensor:
+        """tau_a² = v_a / l² + delta_F² (math 1, scale `local`), (eV/Å)², from v_a (n_members, n_atoms)."""
+        white = (2 * self.log_white).exp() * self.arch.force_scale**2
+        return variance * (-2 * self.log_length).exp().unsqueeze(-1) + white.unsqueeze(-1)
+
+
+def spherical_harmonics(unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Real harmonics of degree 0, 1, 2 of unit vectors, e3nn's order, component normalization.
+
+    Written out because e3nn's generic function takes three times as long here; equal to it by test.
+    """
+    x, y, z = unit.unbind(-1)
+    s3, s15, s5 = math.sqrt(3), math.sqrt(15), math.sqrt(5)
+    degree2 = torch.stack(
+        [s15 * x * z, s15 * x * y, s5 * (1.5 * y * y - 0.5), s15 * y * z, 0.5 * s15 * (z * z - x * x)],
+        dim=-1,
+    )
+    return torch.ones_like(unit[..., :1]), s3 * unit, degree2

@@ -1,0 +1,1 @@
+"""Training of the stacked ensemble: folds, losses, optimizer, loop."""

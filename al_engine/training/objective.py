@@ -1,0 +1,78 @@
+"""Losses: weighted squared errors for the warm-up, then the exact coherent likelihood (math 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from al_engine.model.potential import StackedPotential
+from al_engine.training.dataset import TrainingBatch
+
+
+class Residuals(NamedTuple):
+    """Residuals of every member, and their predicted variances.
+
+    Attributes:
+        energy: y_E - mu, shape (n_members, n_frames), eV.
+        coupled: v_a = y_F + grad mu + r_E grad log sigma, shape (n_members, n_atoms, 3), eV/Å; without
+            noise y_F + grad mu.
+        energy_variance: sigma², shape (n_members, n_frames), eV².
+        force_noise: tau_a², shape (n_members, n_atoms), (eV/Å)².
+    """
+
+    energy: Tensor
+    coupled: Tensor
+    energy_variance: Tensor
+    force_noise: Tensor
+
+
+def residuals(
+    net: StackedPotential, batch: TrainingBatch, *, with_noise: bool, differentiable: bool = True
+) -> Residuals:
+    """Evaluate all members by one backward pass through the positions.
+
+    w = grad(mu) + r_E grad(log sigma) is one vector-Jacobian product with cotangents (1, r_E); r_E is not
+    detached, because the loss depends on its parameters.
+    """
+    n_members = net.arch.n_members
+    x = batch.frames.positions.expand(n_members, -1, -1).clone().requires_grad_()
+    out = net(x, batch.frames.offset(), batch.frames)
+    mu = batch.frames.sum_over_atoms(out.energy)
+    variance = batch.frames.sum_over_atoms(out.variance)
+    r_energy = batch.energy - mu
+    outputs, cotangents = [mu], [torch.ones_like(mu)]
+    if with_noise:
+        outputs.append(0.5 * variance.log())
+        cotangents.append(r_energy)
+    (w,) = torch.autograd.grad(outputs, x, cotangents, create_graph=differentiable)
+    return Residuals(r_energy, batch.forces + w, variance, net.force_noise(out.variance))
+
+
+def squared_error(res: Residuals, batch: TrainingBatch, energy_weight: float) -> Tensor:
+    """Squared error of each member and frame, shape (n_members, n_frames), (eV/Å)².
+
+    Mean over force components plus energy_weight times r_E² / n_atoms² (1/Å²).
+    """
+    force = batch.frames.sum_over_atoms((res.coupled**2).sum(dim=-1)) / (3 * batch.n_atoms)
+    return force + energy_weight * (res.energy / batch.n_atoms) ** 2
+
+
+def coherent_nll(res: Residuals, batch: TrainingBatch) -> Tensor:
+    """Negative log likelihood of each member and frame, without constants, shape (n_members, n_frames).
+
+    N(r_E; 0, sigma²) prod_a N(r_F,a + r_E grad_a log sigma; 0, tau_a² I), with the number of force
+    components lowered to the internal modes (math 3, rigid modes).
+    """
+    share = batch.n_modes / batch.n_atoms
+    log_det = share * batch.frames.sum_over_atoms(res.force_noise.log())
+    quadratic = batch.frames.sum_over_atoms((res.coupled**2).sum(dim=-1) / res.force_noise)
+    energy = res.energy**2 / res.energy_variance + res.energy_variance.log()
+    return 0.5 * (energy + quadratic + log_det)
+
+
+def fold_weights(fold: Tensor, n_members: int) -> Tensor:
+    """1 where member m may learn from a frame, else 0: shape (n_members, n_frames)."""
+    members = torch.arange(n_members, device=fold.device)[:, None]
+    return (members != fold).to(torch.get_default_dtype())

@@ -1,0 +1,43 @@
+"""A start for the training: the linear readout by least squares over the untrained invariants."""
+
+from __future__ import annotations
+
+import torch
+
+from al_engine.model.potential import StackedPotential
+from al_engine.training.dataset import Dataset
+
+_MAX_FRAMES = 24
+_RIDGE = 1e-4
+
+
+def fit_readout(net: StackedPotential, dataset: Dataset, energy_weight: float) -> None:
+    """Fit each member's readout to energies and forces of a few frames outside its fold, in place.
+
+    Isolated atoms have no invariants, so the whole binding energy (several eV an atom) must come out of
+    the readout; gradient steps of bounded length would spend most of a short training on it.
+    """
+    device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
+    stride = max(1, len(dataset) // _MAX_FRAMES)
+    batch = dataset.batch(range(0, len(dataset), stride), device=device, dtype=dtype)
+    x = batch.frames.positions.expand(net.arch.n_members, -1, -1).clone().requires_grad_()
+    out = net(x, batch.frames.offset(), batch.frames)
+    columns = batch.frames.sum_over_atoms(out.features.transpose(1, 2))
+    gradients = [
+        torch.autograd.grad(columns[:, k].sum(), x, retain_graph=True)[0] for k in range(columns.shape[1])
+    ]
+    scale = net.arch.force_scale
+    row = energy_weight**0.5 / batch.n_atoms
+    with torch.no_grad():
+        net.energy_out.weight.zero_()
+        for member in range(net.arch.n_members):
+            learn = batch.fold != member
+            atoms = learn[batch.frames.frame_index]
+            energy = (columns[member] * row)[:, learn].double() * scale
+            forces = torch.stack([-g[member][atoms].reshape(-1) for g in gradients]).double() * scale
+            design = torch.cat([energy, forces], dim=1)
+            target = torch.cat([(batch.energy * row)[learn], batch.forces[atoms].reshape(-1)]).double()
+            gram = design @ design.T
+            gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+            solution = torch.linalg.solve(gram, design @ target)
+            net.readout.weight[member] = solution.to(dtype).unsqueeze(-1)
