@@ -1,0 +1,57 @@
+"""The audit: a uniform sample of the planned steps, and what it lets one say of all of them (math 10)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.stats import beta
+
+
+def draw_audit(n_walkers: int, n_steps: int, n_audit: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Draw (walker, step) pairs uniformly, without replacement, from all planned ones.
+
+    It knows nothing of the walks, so it is drawn before they start; steps are counted from 1. The
+    pairs are in random order: the first of them are a uniform sample too. All pairs are returned
+    where there are no more than `n_audit`.
+    """
+    n_pairs = n_walkers * n_steps
+    drawn = rng.choice(n_pairs, size=min(n_audit, n_pairs), replace=False)
+    return [(int(pair) // n_steps, int(pair) % n_steps + 1) for pair in drawn]
+
+
+def clopper_pearson_upper(k: float, n: float, alpha: float) -> float:
+    """Upper bound of a share of which k of n were seen; it is too low with probability <= alpha.
+
+    p_up = BetaInv(1 - alpha; k + 1, n - k); 1 where k = n (Clopper & Pearson, Biometrika 26, 404 (1934)).
+    k and n may be effective counts, not whole. Drawing without replacement only makes the bound safer.
+    """
+    _check(k, n)
+    return 1.0 if k >= n else float(beta.ppf(1 - alpha, k + 1, n - k))
+
+
+def clopper_pearson_interval(k: float, n: float, confidence: float) -> tuple[float, float]:
+    """Two-sided interval of a share of which k of n were seen, (1 - confidence) / 2 on each side."""
+    alpha = (1 - confidence) / 2
+    return 1 - clopper_pearson_upper(n - k, n, alpha), clopper_pearson_upper(k, n, alpha)
+
+
+def look_alpha(j: int, confidence: float) -> float:
+    """Share of 1 - confidence that the j-th look may spend, (1 - confidence) 6 / (pi² j²).
+
+    Summed over j = 1, 2, ... it is 1 - confidence: however often one looks, the promise is false at
+    most that often.
+    """
+    if j < 1:
+        raise ValueError(f"looks are counted from 1, got {j}")
+    return (1 - confidence) * 6 / (math.pi**2 * j**2)
+
+
+def audit_size(fraction: float, alpha: float) -> int:
+    """Smallest n whose bound is <= 1 - fraction with no failure: fraction^n <= alpha."""
+    return math.ceil(math.log(alpha) / math.log(fraction))
+
+
+def _check(k: float, n: float) -> None:
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is no share")
