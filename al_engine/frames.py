@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -60,7 +61,7 @@ class Frame:
             ("pbc", self.pbc, np.bool_, (3,)),
             ("fixed", fixed, np.bool_, (n_atoms,)),
         ):
-            array = np.array(value, dtype=dtype, order="C")
+            array: NDArray[Any] = np.array(value, dtype=dtype, order="C")
             if array.shape != shape:
                 raise StructureError(f"{name} must have shape {shape}, got {array.shape}")
             if not np.isfinite(array).all():

@@ -1,0 +1,1 @@
+"""The stages of a generation: the only place where the parts of the science meet."""

@@ -1,0 +1,67 @@
+"""Generation 0: frames worth labeling before there is a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import ground_state_magnetic_moments
+
+from al_engine.config import CampaignConfig
+from al_engine.frames import Frame, elements_of, minimum_distance
+from al_engine.lifecycle import CandidateState
+from al_engine.records import Candidate, Origin
+from al_engine.seeds import Stage, generator
+
+_MIN_DISTANCE = 0.5
+"""Å; rattled atoms do not come closer."""
+
+
+@dataclass(frozen=True)
+class InitialResult:
+    """Frames of generation 0 and why each is there."""
+
+    frames: tuple[Frame, ...]
+    candidates: tuple[Candidate, ...]
+
+
+def initial_stage(config: CampaignConfig, starts: Sequence[Frame]) -> InitialResult:
+    """Choose the initial frames: the given structures, rattled copies, and isolated atoms."""
+    chosen: dict[Frame, str] = {}
+    for frame in starts:
+        chosen.setdefault(frame, "given structure")
+    amplitudes = np.linspace(*config.initial.rattle_ang, config.initial.n_frames)
+    for k, amplitude in enumerate(amplitudes):
+        frame = _rattled(
+            starts[k % len(starts)],
+            float(amplitude),
+            generator(config.seed, 0, Stage.INITIAL, k),
+        )
+        chosen.setdefault(frame, f"rattled by {amplitude:.3f} Å")
+    for z in elements_of(starts):
+        chosen.setdefault(isolated_atom(z), "isolated atom: the zero of the potential's energy")
+    return InitialResult(
+        tuple(chosen),
+        tuple(
+            Candidate(frame.frame_id, Origin.INITIAL, CandidateState.SELECTED, rank=k, reason=reason)
+            for k, (frame, reason) in enumerate(chosen.items())
+        ),
+    )
+
+
+def isolated_atom(z: int) -> Frame:
+    """One neutral atom in its ground state's multiplicity."""
+    multiplicity = round(float(ground_state_magnetic_moments[z])) + 1
+    return Frame(np.array([z]), np.zeros((1, 3)), multiplicity=multiplicity)
+
+
+def _rattled(frame: Frame, amplitude: float, rng: np.random.Generator) -> Frame:
+    """Displace each free atom by a normal vector; halved until no two atoms clash."""
+    shift = rng.normal(0.0, amplitude, (frame.n_atoms, 3))
+    shift[frame.fixed_mask] = 0.0
+    while True:
+        moved = frame.moved_to(frame.positions + shift)
+        if minimum_distance(moved) > min(_MIN_DISTANCE, 0.9 * minimum_distance(frame)):
+            return moved
+        shift /= 2

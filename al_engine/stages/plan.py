@@ -1,0 +1,40 @@
+"""What a campaign does next, and why it ends."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from al_engine.config import CampaignConfig
+from al_engine.lifecycle import GenerationState
+from al_engine.records import Generation, StopDecision
+
+
+class End(StrEnum):
+    """Why a campaign starts no further generation."""
+
+    CONVERGED = "converged"
+    MAX_GENERATIONS = "max_generations"
+    BUDGET_SPENT = "budget_spent"
+
+
+def end_of(
+    config: CampaignConfig, newest: Generation | None, stop: StopDecision | None, n_labels: int
+) -> End | None:
+    """Say why the campaign is over after its newest generation; None where it goes on.
+
+    Args:
+        config: The campaign.
+        newest: Its newest generation, if any.
+        stop: The decision of that generation, if closed.
+        n_labels: Labels so far.
+    """
+    if newest is None or newest.state is not GenerationState.CLOSED:
+        return None
+    if stop is not None and stop.converged:
+        return End.CONVERGED
+    if newest.number >= config.max_generations:
+        return End.MAX_GENERATIONS
+    budget = config.budget.labels
+    if budget is not None and n_labels + max(1, config.audit.n_frames) > budget:
+        return End.BUDGET_SPENT
+    return None
