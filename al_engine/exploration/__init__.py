@@ -1,0 +1,1 @@
+"""Dynamics that finds frames worth labeling: a batch of walkers, each with its own end."""

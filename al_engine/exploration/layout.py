@@ -1,0 +1,61 @@
+"""The walkers of a batch as tensors: the atoms of all of them in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase.data import atomic_masses
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from al_engine.frames import Frame
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which atom belongs to which walker, and what does not change while they walk.
+
+    Attributes:
+        frames: One a walker, as it was when the force field was bound to it.
+        temperature: Set temperature, shape (n_walkers,), K.
+        frame_index: Walker of each atom, shape (n_atoms,).
+        inverse_mass: 1/amu, 0 for a fixed atom, shape (n_atoms, 1).
+    """
+
+    frames: tuple[Frame, ...]
+    temperature: Tensor
+    frame_index: Tensor
+    inverse_mass: Tensor
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame], temperatures: Sequence[float], device: torch.device) -> Layout:
+        """Lay out one frame a walker."""
+        counts = [frame.n_atoms for frame in frames]
+        inverse = np.concatenate([inverse_masses(frame) for frame in frames])[:, None]
+        return cls(
+            frames=tuple(frames),
+            temperature=torch.tensor(temperatures, dtype=torch.float64, device=device),
+            frame_index=torch.as_tensor(np.repeat(np.arange(len(frames)), counts), device=device),
+            inverse_mass=torch.as_tensor(inverse, device=device),
+        )
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Atoms of each walker, shape (n_walkers,)."""
+        return np.array([frame.n_atoms for frame in self.frames])
+
+    def floats(self, values: ArrayLike) -> Tensor:
+        """Put numbers beside the other tensors, float64."""
+        return torch.as_tensor(values, dtype=torch.float64, device=self.frame_index.device)
+
+    def split(self, per_atom: Tensor) -> list[NDArray[np.float64]]:
+        """Bring a per-atom tensor to the host, one array a walker."""
+        return np.split(per_atom.cpu().numpy(), np.cumsum(self.counts)[:-1])
+
+
+def inverse_masses(frame: Frame) -> NDArray[np.float64]:
+    """Return 1/amu of each atom and 0 for a fixed one, shape (n_atoms,)."""
+    return np.where(frame.fixed_mask, 0.0, 1.0 / atomic_masses[frame.numbers])

@@ -1,0 +1,85 @@
+"""Potentials with known answers, in the form that dynamics asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from al_engine.frames import Frame
+from al_engine.step_forces import StepForces
+
+SPACING = 3.0  # Å
+CPU = torch.device("cpu")
+
+
+def row(numbers: Sequence[int], **keywords) -> Frame:
+    """Atoms along x, each on its anchor."""
+    anchors = np.zeros((len(numbers), 3))
+    anchors[:, 0] = SPACING * np.arange(len(numbers))
+    return Frame(np.array(numbers, dtype=np.int32), anchors, **keywords)
+
+
+@dataclass(frozen=True)
+class Wells:
+    """Independent atoms: E = k/2 d^2 + q/4 d^4 about anchors in a row; q by element.
+
+    The sd of a force is `sd_per_ang` d; beyond `broken_beyond` an atom's energy and force are NaN.
+    """
+
+    stiffness: float = 10.0
+    quartic: dict[int, float] = field(default_factory=dict)
+    sd_per_ang: float = 1.0
+    broken_beyond: float = float("inf")
+    device: torch.device = CPU
+
+    def bind(self, frames: Sequence[Frame]) -> Callable[[Tensor], StepForces]:
+        counts = [frame.n_atoms for frame in frames]
+        index = torch.as_tensor(np.repeat(np.arange(len(frames)), counts))
+        anchor = torch.as_tensor(np.concatenate([row(frame.numbers).positions for frame in frames]))
+        numbers = np.concatenate([frame.numbers for frame in frames])
+        quartic = torch.as_tensor([self.quartic.get(int(z), 0.0) for z in numbers], dtype=torch.float64)
+
+        def forces_at(positions: Tensor) -> StepForces:
+            d = positions - anchor
+            square = d.square().sum(1)
+            energy = self.stiffness / 2 * square + quartic / 4 * square**2
+            forces = -(self.stiffness + quartic * square)[:, None] * d
+            broken = square > self.broken_beyond**2
+            energy = torch.where(broken, torch.nan, energy)
+            forces = torch.where(broken[:, None], torch.nan, forces)
+            zeros = torch.zeros(len(frames), dtype=torch.float64)
+            return StepForces(
+                zeros.index_add(0, index, energy),
+                forces,
+                zeros.index_add(0, index, square).sqrt(),
+                self.sd_per_ang * square.sqrt(),
+            )
+
+        return forces_at
+
+
+@dataclass(frozen=True)
+class LennardJonesDimers:
+    """Frames of two atoms; argon's parameters."""
+
+    epsilon: float = 0.0104  # eV
+    sigma: float = 3.4  # Å
+    device: torch.device = CPU
+
+    def bind(self, frames: Sequence[Frame]) -> Callable[[Tensor], StepForces]:
+        assert all(frame.n_atoms == 2 for frame in frames)
+
+        def forces_at(positions: Tensor) -> StepForces:
+            between = positions[1::2] - positions[::2]
+            r2 = between.square().sum(1)
+            s6 = (self.sigma**2 / r2) ** 3
+            energy = 4 * self.epsilon * (s6**2 - s6)
+            on_second = (24 * self.epsilon * (2 * s6**2 - s6) / r2)[:, None] * between
+            forces = torch.stack([-on_second, on_second], dim=1).reshape(-1, 3)
+            return StepForces(energy, forces, torch.zeros_like(energy), torch.zeros(len(positions)).double())
+
+        return forces_at
