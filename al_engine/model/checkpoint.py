@@ -68,6 +68,6 @@ def from_bytes(
         level_of_theory=str(raw["level_of_theory"]),
         data_hash=str(raw["data_hash"]),
     )
-    net = StackedPotential(arch)
+    net = StackedPotential(arch).double()  # holds every stored precision without loss
     net.load_state_dict(tensors)
     return net.to(device=device, dtype=dtype), provenance

@@ -42,7 +42,7 @@ class RadialBasis(nn.Module):
         super().__init__()
         self.r_max = r_max
         frequency = math.pi / r_max * torch.arange(1, n_radial + 1, dtype=torch.float64)
-        self.register_buffer("frequency", frequency)
+        self.register_buffer("frequency", frequency, persistent=False)
 
     def forward(self, r: Tensor) -> Tensor:
         """Distances (...,) in Å to (..., n_radial)."""
@@ -100,8 +100,8 @@ class Products(nn.Module):
             if vectors
             else None
         )
-        self.register_buffer("w_211", coupling(1, 2, 1))
-        self.register_buffer("w_222", coupling(2, 2, 2))
+        self.register_buffer("w_211", coupling(1, 2, 1), persistent=False)
+        self.register_buffer("w_222", coupling(2, 2, 2), persistent=False)
 
     def forward(self, a0: Tensor, a1: Tensor, a2: Tensor, species: Tensor) -> tuple[Tensor, Tensor | None]:
         """Map A_l (n_members, n_atoms, 2l + 1, n_channels) to invariants (l axis dropped) and vectors."""

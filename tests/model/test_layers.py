@@ -1,0 +1,79 @@
+"""The building blocks against e3nn's own, and the checkpoint."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from e3nn import o3
+from networks import ensemble, ethanol
+
+from al_engine.errors import InputError
+from al_engine.model.ensemble import Ensemble
+from al_engine.model.layers import RadialBasis, contract, coupling
+from al_engine.model.potential import spherical_harmonics
+
+torch.set_default_dtype(torch.float32)
+
+
+def test_harmonics_equal_e3nn():
+    unit = torch.nn.functional.normalize(torch.randn(50, 3, dtype=torch.float64), dim=-1)
+    expected = o3.spherical_harmonics([0, 1, 2], unit, normalize=True, normalization="component")
+    torch.testing.assert_close(torch.cat(spherical_harmonics(unit), dim=-1), expected)
+
+
+@pytest.mark.parametrize("degrees", [(1, 2, 1), (2, 2, 2), (2, 1, 1), (0, 2, 2), (0, 1, 1)])
+def test_contraction_equals_the_tensor_product_of_e3nn(degrees: tuple[int, int, int]):
+    out, first, second = degrees
+    product = o3.TensorProduct(
+        f"4x{first}{'eo'[first % 2]}",
+        f"4x{second}{'eo'[second % 2]}",
+        f"4x{out}{'eo'[(first + second) % 2]}",
+        [(0, 0, 0, "uuu", False)],
+        irrep_normalization="component",
+    ).double()
+    a = torch.randn(7, 4, 2 * first + 1, dtype=torch.float64)
+    b = torch.randn(7, 4, 2 * second + 1, dtype=torch.float64)
+    expected = product(a.flatten(1), b.flatten(1)).view(7, 4, -1)
+    got = contract(coupling(out, first, second), a.transpose(1, 2), b.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(got, expected)
+
+
+def test_radial_basis_is_orthonormal_without_its_envelope_and_flat_at_the_end():
+    basis = RadialBasis(4, 3.0).double()
+    r = torch.linspace(1e-6, 3.0, 20001, dtype=torch.float64)
+    x = r / 3.0
+    envelope = 1 - x**3 * (10 - 15 * x + 6 * x**2)
+    plain = basis(r)[:-1] / envelope[:-1, None] * r[:-1, None]
+    gram = torch.trapezoid(plain.unsqueeze(1) * plain.unsqueeze(2), r[:-1], dim=0)
+    torch.testing.assert_close(gram, torch.eye(4, dtype=torch.float64), atol=1e-3, rtol=0)
+    near = basis(torch.tensor([3.0 - 1e-3, 3.0, 3.1], dtype=torch.float64))
+    assert near[0].abs().max() < 1e-8 * math.sqrt(2 / 3) * 12  # cubic: (dr / r_max)^3 times 10 and sin / r
+    assert not near[1:].any()
+
+
+def test_a_checkpoint_comes_back_bit_for_bit():
+    model = ensemble()
+    data = model.to_bytes()
+    again = Ensemble.from_bytes(data, device="cpu", dtype=torch.float64)
+    assert again.to_bytes() == data
+    assert again.provenance == model.provenance
+    p, q = model.predict([ethanol()]), again.predict([ethanol()])
+    np.testing.assert_array_equal(q.member_forces, p.member_forces)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a model", b"\x80\x04K\x01.", b"\x10" + b"\0" * 30])
+def test_bytes_that_are_no_checkpoint_are_refused_in_one_line(data: bytes):
+    with pytest.raises(InputError, match="not an ensemble written by al-engine"):
+        Ensemble.from_bytes(data)
+
+
+def test_the_calculator_gives_what_predict_gives():
+    model, frame = ensemble(), ethanol()
+    atoms = frame.to_ase()
+    atoms.calc = model.calculator()
+    p = model.predict([frame])
+    assert atoms.get_potential_energy() == p.energy[0]
+    np.testing.assert_array_equal(atoms.get_forces(), p.forces)
+    np.testing.assert_array_equal(atoms.calc.results["forces_sd"], p.total.force_sd)
+    assert atoms.calc.results["energy_sd"] == p.total.energy_sd[0]

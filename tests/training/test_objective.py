@@ -1,0 +1,127 @@
+"""The loss against a dense normal density, and who learns from what. Float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from al_engine.frames import Frame
+from al_engine.model.potential import Architecture, StackedPotential
+from al_engine.records import Label, LabeledFrame, Origin, TrainingFrame
+from al_engine.training.dataset import Dataset, TrainingBatch, build_dataset, internal_modes
+from al_engine.training.objective import coherent_nll, fold_weights, residuals, squared_error
+
+ENERGIES = {1: -0.5, 8: -2.0}
+
+
+def labeled(seed: int) -> LabeledFrame:
+    rng = np.random.default_rng(seed)
+    n_atoms = 3 + seed % 2
+    grid = np.array([[0.0, 0, 0], [1.1, 0, 0.1], [0.2, 1.2, 0], [0.1, 0.3, 1.3]])
+    frame = Frame(np.array([8, 1, 1, 1])[:n_atoms], grid[:n_atoms] + rng.normal(0, 0.1, (n_atoms, 3)))
+    label = Label(frame.frame_id, "test", float(rng.normal(-5, 1)), rng.normal(0, 1, (n_atoms, 3)))
+    return LabeledFrame(frame, label, 0, Origin.INITIAL, frame.frame_id)
+
+
+def dataset(n: int = 6) -> Dataset:
+    items = [labeled(k) for k in range(n)]
+    folds = [TrainingFrame(item.frame.frame_id, k % 3) for k, item in enumerate(items)]
+    return build_dataset(items, folds, ENERGIES, 4.0)
+
+
+def network(seed: int = 0) -> StackedPotential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = StackedPotential(Architecture(3, 2, 8, 2, 6, 4.0, 3.0, 1.0)).double()
+        with torch.no_grad():
+            net.noise_out.weight.mul_(20)
+            net.noise_bias.copy_(torch.randn(3, 1))
+            net.log_length.copy_(torch.randn(3) * 0.3)
+            net.log_white.copy_(torch.randn(3))
+    return net
+
+
+def batch(data: Dataset) -> TrainingBatch:
+    return data.batch(range(len(data)), device=torch.device("cpu"), dtype=torch.float64)
+
+
+def dense(net: StackedPotential, data: TrainingBatch, member: int, frame: int) -> float:
+    """-log N of (r_E, r_F) with the full covariance, from two separate gradients."""
+    x = data.frames.positions.expand(3, -1, -1).clone().requires_grad_()
+    out = net(x, data.frames.offset(), data.frames)
+    mu, variance = (data.frames.sum_over_atoms(v) for v in (out.energy, out.variance))
+    (slope,) = torch.autograd.grad(mu.sum(), x, retain_graph=True)
+    (variance_slope,) = torch.autograd.grad(variance.sum(), x)
+    mu, variance = mu.detach(), variance.detach()
+    own = data.frames.frame_index == frame
+    sigma = float(variance[member, frame].sqrt())
+    g = (variance_slope[member, own] / (2 * sigma)).reshape(-1).numpy()
+    tau2 = net.force_noise(out.variance)[member, own].detach().repeat_interleave(3).numpy()
+    u = np.concatenate([[sigma], -g])
+    covariance = np.diag(np.concatenate([[0.0], tau2])) + np.outer(u, u)
+    r_energy = float(data.energy[frame] - mu[member, frame])
+    r_forces = (data.forces[own] + slope[member, own]).reshape(-1).numpy()
+    residual = np.concatenate([[r_energy], r_forces])
+    return -float(multivariate_normal(cov=covariance, allow_singular=False).logpdf(residual))
+
+
+def test_one_pass_likelihood_equals_the_dense_normal_density():
+    net, data = network(), batch(dataset())
+    res = residuals(net, data, with_noise=True)
+    full = TrainingBatch(
+        data.frames, data.energy, data.forces, 3 * data.n_atoms, data.n_atoms, data.fold
+    )  # all 3 N components: the density that the dense one is
+    constant = 0.5 * math.log(2 * math.pi) * (1 + 3 * data.n_atoms)
+    nll = (coherent_nll(res, full) + constant).detach().numpy()
+    expected = [[dense(net, data, m, f) for f in range(6)] for m in range(3)]
+    np.testing.assert_allclose(nll, expected, rtol=1e-9)
+
+
+def test_one_pass_gradients_equal_finite_differences_in_the_weights():
+    net, data = network(), batch(dataset())
+    parameters = list(net.parameters())
+
+    def loss() -> torch.Tensor:
+        return coherent_nll(residuals(net, data, with_noise=True), data).sum()
+
+    gradients = torch.autograd.grad(loss(), parameters, allow_unused=True)
+    torch.manual_seed(3)
+    direction = [torch.randn_like(p) for p in parameters]
+    slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True) if g is not None)
+    values = []
+    for step in (1e-5, -1e-5):
+        with torch.no_grad():
+            for p, d in zip(parameters, direction, strict=True):
+                p.add_(d, alpha=step)
+        values.append(float(loss().detach()))
+        with torch.no_grad():
+            for p, d in zip(parameters, direction, strict=True):
+                p.sub_(d, alpha=step)
+    assert (values[0] - values[1]) / 2e-5 == pytest.approx(slope, rel=1e-5)
+
+
+def test_a_member_gets_no_gradient_from_the_labels_of_its_fold():
+    net, data = network(), batch(dataset())
+    weights = fold_weights(data.fold, 3).double()
+    for with_noise in (False, True):
+        res = residuals(net, data, with_noise=with_noise)
+        values = coherent_nll(res, data) if with_noise else squared_error(res, data, 1.0)
+        for member in range(3):
+            only_fold = (values[member] * weights[member])[data.fold == member].sum()
+            assert float(only_fold.detach()) == 0.0
+            others = torch.autograd.grad(values[member].sum(), net.readout.weight, retain_graph=True)[0]
+            assert not others[[m for m in range(3) if m != member]].any()
+
+
+def test_internal_modes_by_hand():
+    def frame(*positions: tuple[float, float, float]) -> Frame:
+        return Frame(np.ones(len(positions)), np.array(positions))
+
+    assert internal_modes(frame((0, 0, 0))) == 0
+    assert internal_modes(frame((0, 0, 0), (0.7, 0.2, 0))) == 1
+    assert internal_modes(frame((0, 0, 0), (1, 0, 0), (2, 0, 0))) == 4  # linear: 3 N - 5
+    assert internal_modes(frame((0, 0, 0), (1, 0, 0), (0, 1, 0))) == 3
+    cell = Frame(np.ones(2), np.array([[0.0, 0, 0], [1, 1, 1]]), 3 * np.eye(3), np.ones(3))
+    assert internal_modes(cell) == 3
