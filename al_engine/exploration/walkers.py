@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,10 @@ from al_engine.exploration.exits import Exit
 from al_engine.exploration.forces import ForceField
 from al_engine.exploration.group import Group, Start
 from al_engine.frames import Frame
+from al_engine.progress import Progress, silent
 from al_engine.records import ExitReason
 
 __all__ = ["Start", "Walk", "walk"]
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def walk(
     exits: Exits,
     audit: Iterable[tuple[int, int]] = (),
     *,
-    progress: Progress = lambda _done, _total, _news: None,
+    progress: Progress = silent,
 ) -> list[Walk]:
     """Walk from all starts at once, up to `settings.n_steps` steps each.
 
