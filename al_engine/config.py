@@ -89,14 +89,14 @@ class Training(Section):
     """How the ensemble is trained; the length is in steps, so that a run repeats bit by bit."""
 
     objective: Literal["coherent", "mse"] = "coherent"
-    n_steps: PositiveInt = 1000
+    n_steps: PositiveInt = 800
     warmup_share: Share = 0.6
     """Share of the steps with mean squared errors, before the likelihood."""
     batch_size: PositiveInt = 8
-    learning_rate: PositiveFloat = 0.01
-    energy_weight: PositiveFloat = 1.0
-    """Weight of the energy in the mean squared error, relative to the forces."""
-    ema_decay: Share = 0.99
+    learning_rate: PositiveFloat = 0.02
+    energy_weight: PositiveFloat = 10.0
+    """Weight of the energy an atom (1/Å²) in the mean squared error, relative to a force component."""
+    ema_decay: Share = 0.98
 
 
 class Langevin(Section):

@@ -60,7 +60,8 @@ def from_bytes(
         raise InputError(f"not an ensemble written by al-engine ({type(error).__name__})") from None
     if metadata.get("format") != FORMAT:
         raise InputError(f"the ensemble has format {metadata.get('format')!r}, not {FORMAT!r}")
-    arch = Architecture(**json.loads(metadata["architecture"]))
+    shape = json.loads(metadata["architecture"])
+    arch = Architecture(**shape | {"elements": tuple(shape["elements"])})
     raw: Mapping[str, object] = json.loads(metadata["provenance"])
     provenance = Provenance(
         atomic_energies={int(z): float(e) for z, e in dict(raw["atomic_energies"]).items()},  # type: ignore[call-overload]

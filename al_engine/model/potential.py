@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from al_engine.model.batch import FrameBatch
 from al_engine.model.layers import Products, RadialBasis, StackedLinear
+from al_engine.model.repulsion import Repulsion
 
+REPULSION_REACH = 1.0
+"""The repulsion ends at the sum of the covalent radii: bonds feel its tail, nothing else does."""
 MIN_NOISE = 1e-4
 """Floor of an atom's noise scale, relative to the force scale."""
 
@@ -22,7 +25,8 @@ class Architecture:
     """Everything that fixes the shape of the networks; stored with the weights."""
 
     n_members: int
-    n_species: int
+    elements: tuple[int, ...]
+    """Atomic numbers, ascending; `species` counts them."""
     n_channels: int
     n_layers: int
     n_radial: int
@@ -31,6 +35,11 @@ class Architecture:
     """Average number of neighbors in the first training set: scales the sums over neighbors."""
     force_scale: float
     """Root mean square of the training forces, eV/Å: scales the output."""
+
+    @property
+    def n_species(self) -> int:
+        """Number of elements."""
+        return len(self.elements)
 
 
 class AtomOutput(NamedTuple):
@@ -51,12 +60,14 @@ class Edges(NamedTuple):
     """Geometry of the padded neighbor table, for all members.
 
     Attributes:
+        r: Distances, shape (n_members, n_atoms, n_slots), Å.
         radial: Radial basis, shape (n_members, n_atoms, n_slots, n_radial).
         harmonics: Degrees 0, 1, 2, shapes (n_members, n_atoms, n_slots, 2l + 1).
         pair: Index of the pair of elements, shape (n_atoms, n_slots).
         source: The neighbors, shape (n_atoms * n_slots,).
     """
 
+    r: Tensor
     radial: Tensor
     harmonics: tuple[Tensor, Tensor, Tensor]
     pair: Tensor
@@ -128,6 +139,7 @@ class StackedPotential(nn.Module):
         self.arch = arch
         m, c = arch.n_members, arch.n_channels
         self.basis = RadialBasis(arch.n_radial, arch.r_max)
+        self.repulsion = Repulsion(arch.elements, REPULSION_REACH)
         last = arch.n_layers - 1
         self.layers = nn.ModuleList(
             Interaction(arch, first=i == 0, last=i == last) for i in range(arch.n_layers)
@@ -156,7 +168,7 @@ class StackedPotential(nn.Module):
         features = torch.cat(invariants, dim=-1)
         hidden = functional.silu(self.energy_in(invariants[-1]))
         energy = (self.readout(features) + self.energy_out(hidden)).squeeze(-1)
-        energy = energy * self.arch.force_scale
+        energy = energy * self.arch.force_scale + self.repulsion(edges.r, edges.pair)
         hidden = functional.silu(self.noise_in(invariants[-1]))
         raw = self.noise_out(hidden).squeeze(-1) + self.noise_bias
         scale = (functional.softplus(raw) + MIN_NOISE) * self.arch.force_scale
@@ -170,7 +182,7 @@ class StackedPotential(nn.Module):
         vectors = neighbors - positions.unsqueeze(2) + offset
         r = torch.linalg.vector_norm(vectors, dim=-1)
         pair = batch.species.unsqueeze(-1) * self.arch.n_species + batch.species[batch.neighbor]
-        return Edges(self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), pair, source)
+        return Edges(r, self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), pair, source)
 
     def force_noise(self, variance: Tensor) -> Tensor:
         """tau_a² = v_a / l² + delta_F² (math 1, scale `local`), (eV/Å)², from v_a (n_members, n_atoms)."""

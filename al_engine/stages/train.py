@@ -87,7 +87,7 @@ def fit(
     training_set = assign_folds(bonded, folds, config.model.n_members)
     dataset = build_dataset(bonded, training_set, energies, config.model.r_max_ang)
     seed = torch_seed(config.seed, generation, Stage.TRAIN)
-    net = _fresh(config, dataset, len(energies), seed)
+    net = _fresh(config, dataset, sorted(energies), seed)
     result = train(net, dataset, config.training, seed, progress)
     provisional = _provisional(result.fold)
     level = bonded[0].label.level_of_theory
@@ -143,12 +143,12 @@ def data_hash(labeled: Sequence[LabeledFrame]) -> str:
     return digest.hexdigest()
 
 
-def _fresh(config: CampaignConfig, dataset: Dataset, n_species: int, seed: int) -> StackedPotential:
+def _fresh(config: CampaignConfig, dataset: Dataset, elements: Sequence[int], seed: int) -> StackedPotential:
     """Draw new networks from their own stream."""
     neighbors = np.concatenate([(~g.table.is_pad).sum(axis=1) for g in dataset.graphs])
     arch = Architecture(
         n_members=config.model.n_members,
-        n_species=n_species,
+        elements=tuple(elements),
         n_channels=config.model.n_channels,
         n_layers=config.model.n_layers,
         n_radial=config.model.n_radial,

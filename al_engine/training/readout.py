@@ -21,7 +21,13 @@ def fit_readout(net: StackedPotential, dataset: Dataset, energy_weight: float) -
     stride = max(1, len(dataset) // _MAX_FRAMES)
     batch = dataset.batch(range(0, len(dataset), stride), device=device, dtype=dtype)
     x = batch.frames.positions.expand(net.arch.n_members, -1, -1).clone().requires_grad_()
-    out = net(x, batch.frames.offset(), batch.frames)
+    with torch.no_grad():
+        net.energy_out.weight.zero_()
+        net.readout.weight.zero_()
+    out = net(x, batch.frames.offset(), batch.frames)  # the repulsion alone
+    repulsion = batch.frames.sum_over_atoms(out.energy)
+    (slope,) = torch.autograd.grad(repulsion.sum(), x, retain_graph=True)
+    rest_energy, rest_forces = batch.energy - repulsion.detach(), batch.forces + slope
     columns = batch.frames.sum_over_atoms(out.features.transpose(1, 2))
     gradients = [
         torch.autograd.grad(columns[:, k].sum(), x, retain_graph=True)[0] for k in range(columns.shape[1])
@@ -29,14 +35,15 @@ def fit_readout(net: StackedPotential, dataset: Dataset, energy_weight: float) -
     scale = net.arch.force_scale
     row = energy_weight**0.5 / batch.n_atoms
     with torch.no_grad():
-        net.energy_out.weight.zero_()
         for member in range(net.arch.n_members):
             learn = batch.fold != member
             atoms = learn[batch.frames.frame_index]
             energy = (columns[member] * row)[:, learn].double() * scale
             forces = torch.stack([-g[member][atoms].reshape(-1) for g in gradients]).double() * scale
             design = torch.cat([energy, forces], dim=1)
-            target = torch.cat([(batch.energy * row)[learn], batch.forces[atoms].reshape(-1)]).double()
+            target = torch.cat(
+                [(rest_energy[member] * row)[learn], rest_forces[member][atoms].reshape(-1)]
+            ).double()
             gram = design @ design.T
             gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
             solution = torch.linalg.solve(gram, design @ target)

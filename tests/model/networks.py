@@ -17,7 +17,7 @@ def network(
 ) -> StackedPotential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        arch = Architecture(n_members, len(ELEMENTS), n_channels, 2, 6, r_max, 6.0, 1.3)
+        arch = Architecture(n_members, ELEMENTS, n_channels, 2, 6, r_max, 6.0, 1.3)
         net = StackedPotential(arch).double()
         with torch.no_grad():
             net.noise_out.weight.mul_(10)
@@ -40,7 +40,6 @@ def ethanol(seed: int = 0) -> Frame:
 def carbon_crystal(seed: int = 0, cubic: bool = True) -> Frame:
     atoms = bulk("C", "diamond", a=3.6, cubic=cubic)
     atoms.rattle(0.05, seed=seed)
-    atoms.set_cell(
-        atoms.cell.array @ (np.eye(3) + [[0, 0.1, 0.05], [0, 0, 0.08], [0, 0, 0]]), scale_atoms=True
-    )
+    skew = np.array([[1, 0.1, 0.05], [0, 1, 0.08], [0, 0, 1]])
+    atoms.set_cell(atoms.cell.array @ skew, scale_atoms=True)
     return Frame.from_ase(atoms)

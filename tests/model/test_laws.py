@@ -42,7 +42,7 @@ def test_rotation_and_inversion_turn_forces_and_covariances_and_leave_energies(f
 def test_translation_changes_nothing(frame: Frame):
     model = ensemble()
     p = model.predict([frame])
-    q = model.predict([frame.moved_to(frame.positions + [5.0, -3.0, 11.0])])
+    q = model.predict([frame.moved_to(frame.positions + np.array([5.0, -3.0, 11.0]))])
     np.testing.assert_allclose(q.member_energy, p.member_energy, **TIGHT)
     np.testing.assert_allclose(q.member_forces, p.member_forces, **TIGHT)
 

@@ -77,3 +77,27 @@ def test_the_calculator_gives_what_predict_gives():
     np.testing.assert_array_equal(atoms.get_forces(), p.forces)
     np.testing.assert_array_equal(atoms.calc.results["forces_sd"], p.total.force_sd)
     assert atoms.calc.results["energy_sd"] == p.total.energy_sd[0]
+
+
+def test_repulsion_of_two_protons_close_together_is_coulombs_with_the_universal_screening():
+    from al_engine.model.repulsion import Repulsion
+
+    r = torch.tensor([[[0.05]]], dtype=torch.float64)
+    module = Repulsion((1,), reach=100.0)  # so wide that the cut-off is 1 here
+    energy = float(module(r, torch.zeros(1, 1, dtype=torch.int64)))
+    x = 0.05 / (0.4685 / 2)
+    phi = sum(
+        a * math.exp(-b * x)
+        for a, b in ((0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162))
+    )
+    assert energy == pytest.approx(0.5 * 14.399645 / 0.05 * phi, rel=1e-6)
+
+
+def test_repulsion_ends_at_the_sum_of_the_covalent_radii():
+    from al_engine.model.repulsion import Repulsion
+
+    module = Repulsion((1, 6), reach=1.0)
+    pair = torch.ones(1, 1, dtype=torch.int64)  # H with C: 0.31 + 0.76 Å
+    inside, outside = (float(module(torch.tensor([[[r]]]), pair)) for r in (1.06, 1.08))
+    assert inside > 0
+    assert outside == 0

@@ -34,7 +34,7 @@ def dataset(n: int = 6) -> Dataset:
 def network(seed: int = 0) -> StackedPotential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = StackedPotential(Architecture(3, 2, 8, 2, 6, 4.0, 3.0, 1.0)).double()
+        net = StackedPotential(Architecture(3, (1, 8), 8, 2, 6, 4.0, 3.0, 1.0)).double()
         with torch.no_grad():
             net.noise_out.weight.mul_(20)
             net.noise_bias.copy_(torch.randn(3, 1))

@@ -1,0 +1,55 @@
+"""Short-range repulsion of nuclei: physics where no training frame ever is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from ase.data import covalent_radii
+from torch import Tensor, nn
+
+COULOMB = 14.399645
+"""e² / (4 pi epsilon_0), eV Å."""
+_PHI = ((0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162))
+
+
+class Repulsion(nn.Module):
+    """Universal screened Coulomb repulsion (Ziegler, Biersack, Littmark 1985), zero beyond bonds.
+
+    E = Z_i Z_j e² / r phi(r / a) f(r / r_ij), a = 0.46850 Å / (Z_i^0.23 + Z_j^0.23), with a polynomial f
+    that ends with two continuous derivatives at r_ij = `reach` times the sum of covalent radii.
+    """
+
+    charges: Tensor
+    screening: Tensor
+    reach: Tensor
+
+    def __init__(self, elements: Sequence[int], reach: float) -> None:
+        super().__init__()
+        z = torch.tensor(elements, dtype=torch.float64)
+        radii = torch.tensor([covalent_radii[e] for e in elements], dtype=torch.float64)
+        power = z**0.23
+        pairs = {
+            "charges": COULOMB * torch.outer(z, z),
+            "screening": 0.4685 / (power[:, None] + power),
+            "reach": reach * (radii[:, None] + radii),
+        }
+        for name, value in pairs.items():
+            self.register_buffer(name, value.reshape(-1), persistent=False)
+
+    def forward(self, r: Tensor, pair: Tensor) -> Tensor:
+        """Energy of each atom (half of each pair), shape (n_members, n_atoms), eV.
+
+        Args:
+            r: Distances, shape (n_members, n_atoms, n_slots), Å.
+            pair: Index of the pair of elements, shape (n_atoms, n_slots).
+        """
+        charges, screening, reach = (
+            getattr(self, name)[pair].to(r.dtype) for name in ("charges", "screening", "reach")
+        )
+        x = (r / reach).clamp(max=1.0)
+        envelope = 1 - x**3 * (10 - x * (15 - 6 * x))
+        scaled = r / screening
+        phi = sum((a * torch.exp(-b * scaled) for a, b in _PHI), start=torch.zeros_like(r))
+        energy: Tensor = 0.5 * (charges / r * phi * envelope).sum(dim=-1)
+        return energy
