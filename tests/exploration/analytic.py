@@ -27,13 +27,13 @@ def row(numbers: Sequence[int], **keywords) -> Frame:
 class Wells:
     """Independent atoms: E = k/2 d^2 + q/4 d^4 about anchors in a row; q by element.
 
-    The sd of a force is `sd_per_ang` d; beyond `broken_beyond` an atom's energy and force are NaN.
+    The sd of a force is d per Å; beyond `broken_beyond` these numbers are added to energy and force.
     """
 
     stiffness: float = 10.0
     quartic: dict[int, float] = field(default_factory=dict)
-    sd_per_ang: float = 1.0
     broken_beyond: float = float("inf")
+    broken: tuple[float, float] = (float("nan"), float("nan"))
     device: torch.device = CPU
 
     def bind(self, frames: Sequence[Frame]) -> Callable[[Tensor], StepForces]:
@@ -49,14 +49,14 @@ class Wells:
             energy = self.stiffness / 2 * square + quartic / 4 * square**2
             forces = -(self.stiffness + quartic * square)[:, None] * d
             broken = square > self.broken_beyond**2
-            energy = torch.where(broken, torch.nan, energy)
-            forces = torch.where(broken[:, None], torch.nan, forces)
+            energy = torch.where(broken, energy + self.broken[0], energy)
+            forces = torch.where(broken[:, None], forces + self.broken[1], forces)
             zeros = torch.zeros(len(frames), dtype=torch.float64)
             return StepForces(
                 zeros.index_add(0, index, energy),
                 forces,
                 zeros.index_add(0, index, square).sqrt(),
-                self.sd_per_ang * square.sqrt(),
+                square.sqrt(),
             )
 
         return forces_at
