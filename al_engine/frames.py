@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
 from numpy.typing import ArrayLike, NDArray
 
 from al_engine.errors import StructureError
@@ -138,6 +137,8 @@ class Frame:
             multiplicity = int(atoms.info.get("multiplicity", lowest))
         fixed = np.zeros(len(atoms), dtype=bool)
         for constraint in atoms.constraints:
+            from ase.constraints import FixAtoms  # here, as it takes a third of a second
+
             if not isinstance(constraint, FixAtoms):
                 raise StructureError(
                     f"constraint {type(constraint).__name__} is not supported; only FixAtoms is"
@@ -154,6 +155,8 @@ class Frame:
         atoms.info["charge"] = self.charge
         atoms.info["multiplicity"] = self.multiplicity
         if self.fixed_mask.any():
+            from ase.constraints import FixAtoms
+
             atoms.set_constraint(FixAtoms(mask=self.fixed_mask))
         return atoms
 
