@@ -3,19 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from analytic import CPU, LennardJonesDimers, Wells, row
+from analytic import CPU, NEVER, LennardJonesDimers, Wells, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_engine.config import Exits, Langevin
+from al_engine.config import Langevin
 from al_engine.exploration.langevin import Noise, initial_velocities
 from al_engine.exploration.walkers import Start, walk
 from al_engine.frames import Frame
 from al_engine.units import FORCE_TO_ACCELERATION, KB
-
-NEVER = Exits(
-    force_sd_ev_per_ang=1e9, min_distance_ang=1e-9, energy_drift_ev_per_atom=1e9, temperature_factor=1e9
-)
 
 
 def test_a_harmonic_well_has_the_exact_variances_of_baoab_at_each_walkers_temperature():

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from analytic import LennardJonesDimers, Wells, row
+from analytic import NEVER, LennardJonesDimers, Wells, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_langevin import NEVER
 
 from al_engine.config import Langevin
 from al_engine.exploration.walkers import Start, Walk, walk
