@@ -23,7 +23,7 @@ from al_engine.records import (
     TrainedModel,
 )
 from al_engine.stages.compute import configure
-from al_engine.structures import labeled_frames
+from al_engine.stages.files import labeled_frames
 
 
 @dataclass(frozen=True)

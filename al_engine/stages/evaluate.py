@@ -17,8 +17,8 @@ from al_engine.records import LabeledFrame, Origin
 from al_engine.seeds import Stage, generator
 from al_engine.stages.close import evaluation
 from al_engine.stages.compute import resolve_compute
+from al_engine.stages.files import labeled_frames
 from al_engine.stages.train import TrainingOutcome, atomic_energies, fit
-from al_engine.structures import labeled_frames
 
 
 def evaluate_file(weights: bytes, file: Path, device: str = "auto") -> Evaluation:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.data import ground_state_magnetic_moments
 
 from al_engine.config import CampaignConfig
 from al_engine.frames import Frame, elements_of, minimum_distance
+from al_engine.labeling import ground_state_multiplicity
 from al_engine.lifecycle import CandidateState
 from al_engine.records import Candidate, Origin
 from al_engine.seeds import Stage, generator
@@ -52,8 +52,7 @@ def initial_stage(config: CampaignConfig, starts: Sequence[Frame]) -> InitialRes
 
 def isolated_atom(z: int) -> Frame:
     """One neutral atom in its ground state's multiplicity."""
-    multiplicity = round(float(ground_state_magnetic_moments[z])) + 1
-    return Frame(np.array([z]), np.zeros((1, 3)), multiplicity=multiplicity)
+    return Frame(np.array([z]), np.zeros((1, 3)), multiplicity=ground_state_multiplicity(z))
 
 
 def _rattled(frame: Frame, amplitude: float, rng: np.random.Generator) -> Frame:
