@@ -1,0 +1,105 @@
+"""Labels of frames, each computed in a process of its own, each checked before and after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from al_engine.config import Labeling
+from al_engine.errors import CalculatorUnavailableError, InputError
+from al_engine.frames import Frame, minimum_distance
+from al_engine.labeling.base import Computed, Failed
+from al_engine.labeling.checks import MIN_DISTANCE_ANG, check_frame, check_result
+from al_engine.labeling.isolation import run_isolated
+from al_engine.labeling.reference import Reference, check_known, compute, level_of_theory, modules_of
+from al_engine.records import FailureReason, Label, LabelFailure
+
+
+@dataclass(frozen=True)
+class Labeler:
+    """Labels frames by one reference at one level of theory.
+
+    Attributes:
+        reference: What is computed; its backend is resolved.
+        labeling: Time limit, number of processes, force cap.
+        level_of_theory: As stored with the campaign.
+
+    Raises:
+        CalculatorUnavailableError: This machine would compute at another level of theory.
+    """
+
+    reference: Reference
+    labeling: Labeling
+    level_of_theory: str
+
+    def __post_init__(self) -> None:
+        """Refuse to mix two levels of theory under one name."""
+        here = level_of_theory(self.reference)
+        if here != self.level_of_theory:
+            raise CalculatorUnavailableError(
+                f"the campaign's labels are {self.level_of_theory}, but this machine computes {here}; "
+                "install the version that the labels have"
+            )
+
+    def label_all(self, frames: Iterable[Frame]) -> Iterator[Label | LabelFailure]:
+        """Yield one result for each frame as it ends, in any order.
+
+        Each frame is computed by a new calculator in a process of its own, within the time limit; no more
+        frames are taken than there are processes. Whatever happens to a process costs one label.
+        """
+        refused: list[LabelFailure] = []
+
+        def accepted() -> Iterator[Frame]:
+            for frame in frames:
+                failed = _refusal(self.reference, frame)
+                if failed is None:
+                    yield frame
+                else:
+                    refused.append(self._failure(frame, failed, 0.0))
+
+        for frame, outcome, seconds in run_isolated(
+            partial(compute, self.reference),
+            accepted(),
+            n_workers=self.labeling.n_workers or _n_cores(),
+            time_limit=self.labeling.time_limit_s,
+            preload=modules_of(self.reference),
+        ):
+            yield self._judge(frame, outcome, seconds)
+            while refused:
+                yield refused.pop()
+        yield from refused
+
+    def _judge(self, frame: Frame, outcome: Computed | Failed, seconds: float) -> Label | LabelFailure:
+        """Return the label if the outcome can be one."""
+        if isinstance(outcome, Failed):
+            return self._failure(frame, outcome, seconds)
+        failed = check_result(frame, outcome, self.labeling.force_cap_ev_per_ang)
+        if failed is not None:
+            return self._failure(frame, failed, seconds)
+        return Label(
+            frame.frame_id, self.level_of_theory, outcome.energy, outcome.forces, outcome.stress, seconds
+        )
+
+    def _failure(self, frame: Frame, failed: Failed, seconds: float) -> LabelFailure:
+        """Return the failure as it is kept."""
+        return LabelFailure(
+            frame.frame_id, self.level_of_theory, failed.reason, failed.message, seconds=seconds
+        )
+
+
+def _refusal(reference: Reference, frame: Frame) -> Failed | None:
+    """Return why a frame must not reach the calculator, or None."""
+    try:
+        check_frame(frame)
+        check_known(reference, frame)
+    except InputError as error:
+        close = minimum_distance(frame) < MIN_DISTANCE_ANG
+        return Failed(FailureReason.TOO_CLOSE if close else FailureReason.EXCEPTION, str(error))
+    return None
+
+
+def _n_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
