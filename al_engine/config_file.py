@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from al_engine.config import XTB, ASECalculator, CampaignConfig, Section
-from al_engine.errors import ConfigError
+from al_engine.errors import ConfigError, InputError
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NODES = 100_000
@@ -75,6 +75,25 @@ def parse_config(text: str, source: str) -> CampaignConfig:
             value=first["input"] if first["type"] != "missing" else None,
             allowed=_allowed(first["type"], first["msg"], first["loc"]),
         ) from None  # fmt: skip
+
+
+def located(error: InputError, path: str | Path) -> ConfigError:
+    """Return the error with the line and the value that its key has in this campaign file."""
+    file = Path(path)
+    tree = YAML(typ="rt").load(file.read_text(encoding="utf-8"))
+    value: Any = _plain(tree)
+    for part in error.key:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            value = None
+    return ConfigError(
+        file=str(file),
+        line=_line(tree, list(error.key)),
+        key=".".join(map(str, error.key)),
+        value=value,
+        allowed=str(error),
+    )
 
 
 def _with_preset(data: dict[str, Any]) -> dict[str, Any]:

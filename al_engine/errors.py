@@ -1,12 +1,20 @@
 """The errors of a broken promise; an expected scientific failure is a returned value instead."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AlEngineError(Exception):
     """Base of every error this application raises on purpose."""
 
 
 class InputError(AlEngineError):
-    """The user's input is wrong; the message says where, what it is, and what is allowed."""
+    """The user's input is wrong; the message says where, what it is, and what is allowed.
+
+    `key` is the path in the campaign file that it comes from, where it comes from there.
+    """
+
+    key: tuple[str | int, ...] = ()
 
 
 class ConfigError(InputError):
@@ -17,7 +25,7 @@ class ConfigError(InputError):
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         where = f"{file}, line {line}" if line is not None else file
         super().__init__(f"{where}: {key} = {shown}: {allowed}")
-        self.file, self.line, self.key, self.value, self.allowed = file, line, key, value, allowed
+        self.file, self.line, self.value, self.allowed = file, line, value, allowed
 
 
 class StructureError(InputError):
@@ -34,3 +42,13 @@ class DatabaseError(InputError):
 
 class StateError(AlEngineError):
     """A life cycle was asked for a move that it does not have."""
+
+
+@contextmanager
+def blaming(*key: str | int) -> Iterator[None]:
+    """Name the key of the campaign file that an `InputError` from inside is due to."""
+    try:
+        yield
+    except InputError as error:
+        error.key = error.key or key
+        raise

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from al_engine.config import XTB, CampaignConfig
-from al_engine.errors import InputError
+from al_engine.errors import InputError, blaming
 from al_engine.frames import Frame, check_distances, check_electrons
 from al_engine.labeling import check_reference, level_of_theory, resolve_backend
 from al_engine.records import Campaign
@@ -38,21 +38,21 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
     Raises:
         InputError: A structure, the calculator, the device or the test set cannot be used; one line.
     """
-    starts = tuple(
-        read_structure(folder / system.structure, system.charge, system.multiplicity)
-        for system in config.systems
-    )
-    for frame in starts:
-        check_distances(frame)
-        if not frame.is_periodic:
-            check_electrons(frame)
-    resolved = resolve_compute(config).model_copy(
-        update={
-            "reference": resolve_backend(config.reference),
-            "test_set": _test_set(config.test_set, folder),
-        }
-    )
-    check_reference(resolved.reference, starts)
+    starts = []
+    for k, system in enumerate(config.systems):
+        with blaming("systems", k):
+            frame = read_structure(folder / system.structure, system.charge, system.multiplicity)
+            check_distances(frame)
+            if not frame.is_periodic:
+                check_electrons(frame)
+            starts.append(frame)
+    with blaming("device"):
+        resolved = resolve_compute(config)
+    with blaming("test_set"):
+        resolved = resolved.model_copy(update={"test_set": _test_set(config.test_set, folder)})
+    with blaming("reference"):
+        resolved = resolved.model_copy(update={"reference": resolve_backend(config.reference)})
+        check_reference(resolved.reference, starts)
     campaign = Campaign(
         name=config.name,
         config=resolved.model_dump_json(),
@@ -60,7 +60,7 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
         environment=json.dumps(environment(resolved)),
         start_frame_ids=tuple(frame.frame_id for frame in starts),
     )
-    return Prepared(campaign, starts)
+    return Prepared(campaign, tuple(starts))
 
 
 def stored_config(campaign: Campaign) -> CampaignConfig:
@@ -92,10 +92,11 @@ def changed_config(campaign: Campaign, new: CampaignConfig, folder: Path) -> Cam
     for key in (*_FIXED, "systems"):
         before, after = getattr(old, key), getattr(resolved, key)
         if before != after:
-            raise InputError(
-                f"campaign {old.name!r}: {key} was {before} when the campaign was created and is now "
-                f"{after}; it cannot change. Give the campaign another name, or the old value back."
-            )
+            with blaming(key):
+                raise InputError(
+                    f"it was {before} when campaign {old.name!r} was created and cannot change; "
+                    "give the old value back, or the campaign another name"
+                )
     return resolved
 
 
