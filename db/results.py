@@ -1,0 +1,141 @@
+"""Results of labeling in a campaign: a label or a failure of a candidate, imports, what is labeled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select, update
+
+from al_engine.errors import InputError, StateError
+from al_engine.frames import Frame
+from al_engine.lifecycle import CandidateState, check_candidate_move
+from al_engine.records import Candidate, Label, LabeledFrame, LabelFailure, Origin
+from db import campaigns, candidates, generations
+from db.columns import utc_now
+from db.frames import FRAME_COLUMNS, frame_of, put_frames
+from db.labels import LABEL_COLUMNS, Recorded, label_of, put_labels
+from db.rows import insert_new
+from db.schema import CampaignRow, CandidateRow, FrameRow, GenerationRow, LabelFailureRow, LabelRow, LevelRow
+
+
+def record(connection: Connection, campaign: str, number: int, result: Label | LabelFailure) -> Recorded:
+    """Store a result and move its candidate; a result that comes twice changes nothing.
+
+    Raises:
+        StateError: No such candidate, one that was not to be labeled, or another level of theory.
+    """
+    campaign_id = campaigns.key(connection, campaign)
+    level_id, level = campaigns.level(connection, campaign_id)
+    if result.level_of_theory != level:
+        raise StateError(
+            f"frame {result.frame_id}: level {result.level_of_theory!r} in a campaign of {level!r}"
+        )
+    generation_id = generations.key(connection, campaign, number)
+    row = connection.execute(
+        select(CandidateRow.id, CandidateRow.state)
+        .where(CandidateRow.generation_id == generation_id, CandidateRow.frame_id == result.frame_id)
+        .with_for_update(key_share=True)
+    ).first()
+    if row is None:
+        raise StateError(f"frame {result.frame_id} is no candidate of generation {number} of {campaign!r}")
+    candidate_id, state = row
+    failed = isinstance(result, LabelFailure)
+    new = CandidateState.FAILED if failed else CandidateState.LABELED
+    if state in (new, CandidateState.LABELED) and failed:
+        return Recorded.KNOWN
+    if state is not new:
+        check_candidate_move(state, new)
+        connection.execute(update(CandidateRow).where(CandidateRow.id == candidate_id).values(state=new))
+    if isinstance(result, Label):
+        return put_labels(connection, [result])[0]
+    failure = {
+        "candidate_id": candidate_id,
+        "level_id": level_id,
+        "reason": result.reason,
+        "message": result.message,
+        "attempts": result.attempts,
+        "seconds": result.seconds,
+        "last_attempt_at": utc_now(),
+    }
+    insert_new(connection, LabelFailureRow, [failure])
+    return Recorded.NEW
+
+
+def import_labels(
+    connection: Connection, campaign: str | None, entries: Sequence[tuple[Frame, Label]]
+) -> tuple[int, int]:
+    """Store labeled frames; with a campaign, they are candidates of its generation 0.
+
+    Returns:
+        How many labels are new, and how many were known.
+
+    Raises:
+        InputError: No such campaign, or a label of another level of theory than the campaign's.
+    """
+    put_frames(connection, [frame for frame, _ in entries])
+    outcomes = put_labels(connection, [label for _, label in entries])
+    if campaign is not None:
+        campaign_id = campaigns.key(connection, campaign)
+        _, level = campaigns.level(connection, campaign_id)
+        for _, label in entries:
+            if label.level_of_theory != level:
+                raise InputError(
+                    f"level of theory = {label.level_of_theory!r}: campaign {campaign!r} has {level!r}"
+                )
+        generations.open_(connection, campaign, 0)
+        generation_id = generations.key(connection, campaign, 0)
+        candidates.put(
+            connection,
+            generation_id,
+            [
+                Candidate(f.frame_id, Origin.IMPORTED, CandidateState.LABELED, reason="imported")
+                for f, _ in entries
+            ],
+        )
+        adopt_known_labels(connection, campaign, generation_id)
+    n_new = outcomes.count(Recorded.NEW)
+    return n_new, len(outcomes) - n_new
+
+
+def adopt_known_labels(connection: Connection, campaign: str, generation_id: int) -> None:
+    """Mark waiting candidates as labeled whose frame has a label of the campaign's level already."""
+    level_id, _ = campaigns.level(connection, campaigns.key(connection, campaign))
+    connection.execute(
+        update(CandidateRow)
+        .where(
+            CandidateRow.generation_id == generation_id,
+            CandidateRow.state.in_(candidates.PENDING),
+            CandidateRow.frame_id.in_(select(LabelRow.frame_id).where(LabelRow.level_id == level_id)),
+        )
+        .values(state=CandidateState.LABELED)
+    )
+
+
+def labeled(connection: Connection, campaign: str, before: int | None) -> list[LabeledFrame]:
+    """Return the labeled frames of a campaign by frame id, each once, as it came in first."""
+    campaign_id = campaigns.key(connection, campaign)
+    query = (
+        select(
+            CandidateRow.frame_id, GenerationRow.number, CandidateRow.origin, CandidateRow.walker,
+            *FRAME_COLUMNS, *LABEL_COLUMNS,
+        )
+        .join(GenerationRow, GenerationRow.id == CandidateRow.generation_id)
+        .join(CampaignRow, CampaignRow.id == GenerationRow.campaign_id)
+        .join(LevelRow, LevelRow.id == CampaignRow.level_id)
+        .join(FrameRow, FrameRow.id == CandidateRow.frame_id)
+        .join(LabelRow, (LabelRow.frame_id == CandidateRow.frame_id) & (LabelRow.level_id == LevelRow.id))
+        .where(CampaignRow.id == campaign_id, CandidateRow.state == CandidateState.LABELED)
+        .order_by(CandidateRow.frame_id, GenerationRow.number)
+    )  # fmt: skip
+    if before is not None:
+        query = query.where(GenerationRow.number < before)
+    found: dict[str, LabeledFrame] = {}
+    n_frame = 4 + len(FRAME_COLUMNS)
+    for row in map(tuple, connection.execute(query)):
+        frame_id, number, origin, walker = row[:4]
+        if frame_id not in found:
+            group = frame_id if walker is None else f"g{number}w{walker}"
+            found[frame_id] = LabeledFrame(
+                frame_of(row[4:n_frame]), label_of(frame_id, row[n_frame:]), number, origin, group
+            )
+    return list(found.values())

@@ -1,0 +1,304 @@
+"""The tables. Facts only: a row exists when the fact does; times are ISO text in UTC.
+
+Attributes are named as the fields of the records that the rows keep; a column's name has its unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+from sqlalchemy import BigInteger, Enum, ForeignKey, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from al_engine.lifecycle import CandidateState, GenerationState
+from al_engine.records import ExitReason, FailureReason, Origin
+from db.columns import Array, ContentId, Real, RealOrNan, Whole
+
+
+def _choice(kind: type[Any]) -> Enum:
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
+
+
+class Base(DeclarativeBase):
+    """Base of the tables: text and double precision everywhere, constraints with stable names."""
+
+    metadata = MetaData(
+        naming_convention={"pk": "pk_%(table_name)s"}
+        | {kind: f"{kind}_%(table_name)s_%(column_0_N_name)s" for kind in ("ix", "uq", "fk")}
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text(),
+        int: Whole(),
+        float: Real(),
+        NDArray[Any]: Array(),
+        **{k: _choice(k) for k in (GenerationState, CandidateState, Origin, ExitReason, FailureReason)},
+    }
+
+
+class LevelRow(Base):
+    """A level of theory: method, parameters and version as one line."""
+
+    __tablename__ = "levels"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class FrameRow(Base):
+    """A frame; cell and fixed atoms only where it has them. Never changed or deleted (trigger)."""
+
+    __tablename__ = "frames"
+
+    id: Mapped[str] = mapped_column(ContentId, primary_key=True)
+    formula: Mapped[str] = mapped_column(index=True)
+    n_atoms: Mapped[int]
+    charge: Mapped[int]
+    multiplicity: Mapped[int]
+    pbc: Mapped[str] = mapped_column(String(3))
+    numbers: Mapped[NDArray[Any]]
+    positions: Mapped[NDArray[Any]]
+    cell: Mapped[NDArray[Any] | None]
+    fixed: Mapped[NDArray[Any] | None]
+
+
+class FormulaElementRow(Base):
+    """How often an element occurs in a formula; frames share it, so it stays small."""
+
+    __tablename__ = "formula_elements"
+
+    formula: Mapped[str] = mapped_column(primary_key=True)
+    z: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    count: Mapped[int]
+
+
+class LabelRow(Base):
+    """A finished reference calculation; one per frame and level. Never changed or deleted (trigger)."""
+
+    __tablename__ = "labels"
+    __table_args__ = (UniqueConstraint("frame_id", "level_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    frame_id: Mapped[str] = mapped_column(ContentId, ForeignKey("frames.id"))
+    level_id: Mapped[int] = mapped_column(ForeignKey("levels.id"))
+    energy_ev: Mapped[float]
+    max_force_ev_per_ang: Mapped[float]
+    forces: Mapped[NDArray[Any]]
+    stress: Mapped[NDArray[Any] | None]
+    seconds: Mapped[float]
+    created_at: Mapped[str]
+
+
+class LabelConflictRow(Base):
+    """A later calculation of a labeled frame with another result: kept here, the first label stands."""
+
+    __tablename__ = "label_conflicts"
+
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(ContentId, primary_key=True)
+    energy_ev: Mapped[float]
+    forces: Mapped[NDArray[Any]]
+    stress: Mapped[NDArray[Any] | None]
+    created_at: Mapped[str]
+
+
+class CampaignRow(Base):
+    """A campaign; its configuration as it is now."""
+
+    __tablename__ = "campaigns"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    level_id: Mapped[int] = mapped_column(ForeignKey("levels.id"))
+    config: Mapped[str]
+    environment: Mapped[str]
+    created_at: Mapped[str]
+
+
+class ConfigChangeRow(Base):
+    """A configuration that was replaced."""
+
+    __tablename__ = "config_changes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    config: Mapped[str]
+    replaced_at: Mapped[str]
+
+
+class CampaignStartRow(Base):
+    """One of the given structures."""
+
+    __tablename__ = "campaign_starts"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    frame_id: Mapped[str] = mapped_column(ContentId, ForeignKey("frames.id"))
+
+
+class GenerationRow(Base):
+    """A generation; its counts are written at close, and then the row is never changed (trigger)."""
+
+    __tablename__ = "generations"
+    __table_args__ = (UniqueConstraint("campaign_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
+    number: Mapped[int]
+    state: Mapped[GenerationState]
+    n_walkers: Mapped[int | None]
+    n_candidates: Mapped[int | None]
+    n_selected: Mapped[int | None]
+    n_labeled: Mapped[int | None]
+    n_failed: Mapped[int | None]
+    abort_reason: Mapped[str | None]
+    started_at: Mapped[str]
+    closed_at: Mapped[str | None]
+
+
+class CandidateRow(Base):
+    """A frame that may be labeled in a generation; a campaign's candidate is one frame once."""
+
+    __tablename__ = "candidates"
+    __table_args__ = (UniqueConstraint("generation_id", "frame_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"))
+    frame_id: Mapped[str] = mapped_column(ContentId, ForeignKey("frames.id"), index=True)
+    origin: Mapped[Origin]
+    state: Mapped[CandidateState]
+    walker: Mapped[int | None]
+    step: Mapped[int | None]
+    temperature: Mapped[float | None] = mapped_column("temperature_k")
+    energy_sd: Mapped[float | None] = mapped_column("energy_sd_ev")
+    energy_sd_aleatoric: Mapped[float | None] = mapped_column("energy_sd_aleatoric_ev")
+    energy_sd_epistemic: Mapped[float | None] = mapped_column("energy_sd_epistemic_ev")
+    force_sd_max: Mapped[float | None] = mapped_column("force_sd_max_ev_per_ang")
+    force_sd_max_aleatoric: Mapped[float | None] = mapped_column("force_sd_max_aleatoric_ev_per_ang")
+    force_sd_max_epistemic: Mapped[float | None] = mapped_column("force_sd_max_epistemic_ev_per_ang")
+    force_sd_mean: Mapped[float | None] = mapped_column("force_sd_mean_ev_per_ang")
+    information: Mapped[float | None] = mapped_column("information_nats")
+    features: Mapped[NDArray[Any] | None]
+    distance: Mapped[float | None]
+    score: Mapped[float | None]
+    rank: Mapped[int | None]
+    reason: Mapped[str]
+
+
+class LabelFailureRow(Base):
+    """A reference calculation of a candidate that gave no label; it stays when a retry succeeds."""
+
+    __tablename__ = "label_failures"
+
+    candidate_id: Mapped[int] = mapped_column(ForeignKey("candidates.id"), primary_key=True)
+    level_id: Mapped[int] = mapped_column(ForeignKey("levels.id"))
+    reason: Mapped[FailureReason]
+    message: Mapped[str]
+    attempts: Mapped[int]
+    seconds: Mapped[float]
+    last_attempt_at: Mapped[str]
+
+
+class WalkerRow(Base):
+    """A trajectory; `exit_value` is NULL where it is not a number."""
+
+    __tablename__ = "walkers"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    index: Mapped[int] = mapped_column("number", primary_key=True, autoincrement=False)
+    start_frame_id: Mapped[str] = mapped_column(ContentId, ForeignKey("frames.id"))
+    temperature: Mapped[float] = mapped_column("temperature_k")
+    n_planned: Mapped[int]
+    n_steps: Mapped[int]
+    exit_reason: Mapped[ExitReason]
+    exit_value: Mapped[float] = mapped_column(RealOrNan, nullable=True)
+    trace: Mapped[NDArray[Any]]
+
+
+class AuditDrawRow(Base):
+    """One (walker, step) pair of the audit; no frame where the walker had left before."""
+
+    __tablename__ = "audit_draws"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    index: Mapped[int] = mapped_column("number", primary_key=True, autoincrement=False)
+    walker: Mapped[int]
+    step: Mapped[int]
+    frame_id: Mapped[str | None] = mapped_column(ContentId, ForeignKey("frames.id"))
+
+
+class ModelRow(Base):
+    """The ensemble of a generation, weights as safetensors bytes. Never changed or deleted (trigger)."""
+
+    __tablename__ = "models"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    weights: Mapped[bytes]
+    weights_sha256: Mapped[str] = mapped_column(ContentId)
+    n_members: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    scales: Mapped[NDArray[Any]]
+    scale_errors: Mapped[NDArray[Any]]
+    calibration: Mapped[str]
+    log: Mapped[NDArray[Any]]
+    log_columns: Mapped[str]
+
+
+class TrainingFrameRow(Base):
+    """A frame in a generation's training set, with its fold."""
+
+    __tablename__ = "training_sets"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    frame_id: Mapped[str] = mapped_column(ContentId, ForeignKey("frames.id"), primary_key=True)
+    fold: Mapped[int]
+
+
+class MetricRow(Base):
+    """A measured number; NULL where it is not a number."""
+
+    __tablename__ = "metrics"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True)
+    quantity: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float] = mapped_column(RealOrNan, nullable=True)
+
+
+class LedgerRow(Base):
+    """What a stage cost, and the state of the generation that it reached."""
+
+    __tablename__ = "ledger"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), index=True)
+    state: Mapped[GenerationState]
+    stage: Mapped[str]
+    seconds: Mapped[float]
+    device: Mapped[str]
+    n_labels: Mapped[int]
+    created_at: Mapped[str]
+
+
+class StopDecisionRow(Base):
+    """Whether the campaign may be called converged after a generation."""
+
+    __tablename__ = "stop_decisions"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    converged: Mapped[bool]
+    sentence: Mapped[str]
+
+
+class StopCriterionRow(Base):
+    """One condition of a stop decision; `value` is NULL where it is not a number."""
+
+    __tablename__ = "stop_criteria"
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("stop_decisions.generation_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    value: Mapped[float] = mapped_column(RealOrNan, nullable=True)
+    wanted: Mapped[str]
+    met: Mapped[bool]
