@@ -16,7 +16,7 @@ def resolve_compute(config: CampaignConfig) -> CampaignConfig:
     Raises:
         InputError: CUDA is asked for and not there.
     """
-    threads = config.n_threads or len(os.sched_getaffinity(0))
+    threads = config.n_threads or min(4, len(os.sched_getaffinity(0)))
     device = resolve_device(config.device).type
     return config.model_copy(update={"n_threads": threads, "device": device})
 
