@@ -1,0 +1,94 @@
+"""Figures as PNG bytes, by matplotlib's objects; no state between two of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from al_engine.model.ensemble import Ensemble
+from al_engine.records import Generation, LabeledFrame, Origin, TrainedModel
+
+_BLUE, _ORANGE, _GRAY = "#1f6fb4", "#d9730d", "#6b6b6b"
+
+
+def generation_figure(
+    number: int,
+    model: TrainedModel | None,
+    labeled: Sequence[LabeledFrame],
+    generations: Sequence[Generation],
+    device: str = "cpu",
+) -> bytes:
+    """Draw a closed generation: its audit's forces against the reference, and the learning curve.
+
+    Args:
+        number: The generation.
+        model: The ensemble that explored; None in generation 0, which shows its labels instead.
+        labeled: Labels of the campaign, at least those of this generation.
+        generations: All generations of the campaign so far.
+        device: Where the ensemble predicts.
+    """
+    own = [item for item in labeled if item.generation == number]
+    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    audit = [item for item in own if item.origin is Origin.AUDIT]
+    if model is not None and audit:
+        prediction = Ensemble.from_bytes(model.weights, device=device).predict([i.frame for i in audit])
+        reference = np.concatenate([item.label.forces for item in audit])
+        sd = np.repeat(prediction.total.force_sd, 3)
+        _parity(left, reference.ravel(), prediction.forces.ravel(), sd)
+        left.set_title(f"Forces of {len(audit)} audit frames, generation {number}")
+    else:
+        _labels(left, own)
+        left.set_title(f"Labels of generation {number}")
+    _learning_curve(right, [g for g in generations if g.number <= number])
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as a PNG file's bytes."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def _parity(
+    axes: Axes, reference: NDArray[np.float64], predicted: NDArray[np.float64], sd: NDArray[np.float64]
+) -> None:
+    """Plot predicted against reference components, eV/Å, with the predicted standard deviation."""
+    axes.errorbar(
+        reference, predicted, yerr=sd, fmt=".", ms=4, color=_BLUE, ecolor=_BLUE, elinewidth=0.5, alpha=0.6,
+        label="component ± predicted sd",
+    )  # fmt: skip
+    reach = 1.05 * float(np.abs(np.concatenate([reference, predicted])).max())
+    axes.plot([-reach, reach], [-reach, reach], color=_GRAY, lw=1, label="equal")
+    axes.set(xlabel="reference force (eV/Å)", ylabel="predicted force (eV/Å)")
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _labels(axes: Axes, items: Sequence[LabeledFrame]) -> None:
+    """Plot the largest force of each label, eV/Å: what the first ensemble will learn from."""
+    largest = [float(np.linalg.norm(item.label.forces, axis=1).max()) for item in items]
+    axes.hist(largest, bins=12, color=_BLUE)
+    axes.set(xlabel="largest force on an atom (eV/Å)", ylabel="labels")
+
+
+def _learning_curve(axes: Axes, generations: Sequence[Generation]) -> None:
+    """Plot the error on each audit, not trained on, against the labels that the ensemble had."""
+    points, n_labels = [], 0
+    for generation in generations:
+        if generation.force_rmse_ev_per_ang is not None:
+            points.append((n_labels, generation.force_rmse_ev_per_ang))
+        n_labels += generation.n_labeled
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, "o-", color=_ORANGE)
+        axes.set(yscale="log")
+    else:
+        axes.text(0.5, 0.5, "no ensemble yet", ha="center", va="center", transform=axes.transAxes)
+    axes.set(xlabel="labels", ylabel="force RMSE on the audit (eV/Å)", title="Learning curve")

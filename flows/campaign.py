@@ -1,0 +1,125 @@
+"""Flow `campaign`: generations until it converged or its budget is spent. The store is the only memory."""
+
+import os
+import socket
+from typing import Any
+
+from prefect import flow, tags
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+    TaskRunFilterTags,
+)
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Completed, Crashed
+
+from al_engine.errors import InputError
+from al_engine.stages.plan import End
+from flows.assembly import assemble
+from flows.driver import drive, end
+from flows.generation import generation
+
+_OPEN = [
+    StateType.SCHEDULED,
+    StateType.PENDING,
+    StateType.RUNNING,
+    StateType.PAUSED,
+    StateType.CANCELLING,
+]
+_STATE_NAMES = {
+    End.CONVERGED: "Converged",
+    End.MAX_GENERATIONS: "GenerationsDone",
+    End.BUDGET_SPENT: "BudgetSpent",
+}
+
+
+@flow(name="campaign", flow_run_name="{campaign}", persist_result=False)
+def campaign(campaign: str, database_url: str | None = None) -> State[Any]:
+    """Run a stored campaign to its end, from wherever it is.
+
+    Args:
+        campaign: Its name in the database.
+        database_url: Where it is stored; default: AL_ENGINE_DATABASE.
+    """
+    before: list[Any] = []
+
+    def as_subflow(name: str, number: int, url: str | None) -> None:
+        state: Any = generation(name, number, url, wait_for=before, return_state=True)
+        state.result()  # raises what a step raised
+        before[:] = [state]
+
+    over = drive(campaign, database_url, generation=as_subflow)
+    return Completed(name=_STATE_NAMES[over], message=over.value)
+
+
+def run_campaign(name: str, database_url: str | None) -> End:
+    """Run the flow in this process, after what a dead run of this campaign left open is closed."""
+    close_dead_runs(name)
+    with tags(_campaign_tag(name), _process_tag()):
+        campaign(name, database_url)
+    with assemble(name, database_url) as run:
+        over = end(run)
+    assert over is not None  # noqa: S101  # or the flow had raised
+    return over
+
+
+def close_dead_runs(name: str) -> int:
+    """Set Crashed what dead processes of this machine left running; return how many runs that were.
+
+    Raises:
+        InputError: A process that is alive runs this campaign.
+    """
+    tagged, kinds = [_campaign_tag(name)], _OPEN
+    flow_filter = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=tagged),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=kinds)),
+    )
+    task_filter = TaskRunFilter(
+        tags=TaskRunFilterTags(all_=tagged),
+        state=TaskRunFilterState(type=TaskRunFilterStateType(any_=kinds)),
+    )
+    crashed: State[Any] = Crashed(message="Its process died. The campaign goes on in a newer run.")
+    with get_client(sync_client=True) as client:
+        flow_runs = [run for run in client.read_flow_runs(flow_run_filter=flow_filter) if _dead(run.tags)]
+        for flow_run in flow_runs:
+            client.set_flow_run_state(flow_run.id, crashed, force=True)
+        task_runs = [run for run in client.read_task_runs(task_run_filter=task_filter) if _dead(run.tags)]
+        for task_run in task_runs:
+            client.set_task_run_state(task_run.id, crashed, force=True)
+    return len(flow_runs) + len(task_runs)
+
+
+def _campaign_tag(name: str) -> str:
+    return f"campaign:{name}"
+
+
+def _process_tag() -> str:
+    return f"process:{socket.gethostname()}:{os.getpid()}"
+
+
+def _dead(tags_of_run: list[str]) -> bool:
+    """Whether the process that ran it is gone; one on another machine is left alone.
+
+    Raises:
+        InputError: It is alive.
+    """
+    for tag in tags_of_run:
+        kind, _, process = tag.partition(":")
+        host, _, pid = process.rpartition(":")
+        if kind == "process" and host == socket.gethostname():
+            if int(pid) == os.getpid():
+                return True  # an earlier process with our number: we have not started
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                return True
+            except PermissionError:
+                pass
+            raise InputError(f"process {pid} runs this campaign now; wait for it or end it first")
+    return False

@@ -1,0 +1,159 @@
+"""Commands that look into the database: status, query, verify."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+from flows.cli.options import Database
+
+if TYPE_CHECKING:
+    from al_engine.records import Generation
+    from db.store import Store
+
+Row = dict[str, object]
+
+_SHOWN = {
+    "generation": "generation",
+    "status": "status",
+    "labels": "n_labeled",
+    "failed": "n_failed",
+    "force RMSE eV/Å": "force_rmse_ev_per_ang",
+    "energy RMSE eV/atom": "energy_rmse_ev_per_atom",
+    "mean z²": "force_mean_z2",
+    "training s": "seconds_training",
+    "exploring s": "seconds_exploring",
+    "labeling s": "seconds_labeling",
+}
+"""Columns of `status` and where they come from."""
+
+
+def status(
+    campaign: Annotated[str | None, Parameter(help="Its name; default: all.")] = None,
+    *,
+    json_: Annotated[bool, Parameter(name="--json", negative="", help="For programs.")] = False,
+    database: Database = None,
+) -> int:
+    """Show a line for each generation: labels, errors, calibration, time, and how far from the stop."""
+    from db.store import Store
+    from flows.assembly import assemble, database_address
+
+    with Store.open(database_address(database)) as store:
+        names = [campaign] if campaign else store.campaign_names()
+    found = []
+    for name in names:
+        with assemble(name, database) as run:
+            if json_:
+                found.append(_campaign_json(run.store, name))
+            else:
+                print_campaign(run.store, name)
+    if json_:
+        print(json.dumps({"campaigns": found}))
+    elif not names:
+        print("The database has no campaign.")
+    return 0
+
+
+def query(
+    expression: Annotated[str, Parameter(help="As in `ase db`, such as C>1,natoms<20,force_sd>0.2.")] = "",
+    *,
+    campaign: Annotated[str | None, Parameter(help="Only this one.")] = None,
+    format_: Annotated[Literal["table", "csv", "json", "extxyz"], Parameter(name="--format")] = "table",
+    limit: Annotated[PositiveInt | None, Parameter(help="At most so many rows.")] = None,
+    database: Database = None,
+) -> int:
+    """Find labeled structures by formula, size, energy, force, uncertainty, generation or status."""
+    from db.query import query as find
+    from db.store import Store
+    from flows.assembly import database_address
+
+    with Store.open(database_address(database)) as store:
+        rows = find(store, expression, campaign=campaign, limit=limit)
+        if format_ == "extxyz":
+            from db.export import write_extxyz
+
+            write_extxyz(store, rows, sys.stdout)
+            return 0
+    records = [asdict(row) for row in rows]
+    if format_ == "json":
+        print(json.dumps(records))
+    elif format_ == "csv" and records:
+        writer = csv.DictWriter(sys.stdout, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+    elif format_ == "table":
+        print_table(records)
+    return 0
+
+
+def verify(
+    campaign: Annotated[str, Parameter(help="Its name.")],
+    *,
+    dump: Annotated[Path | None, Parameter(help="Write the canonical dump to this file.")] = None,
+    database: Database = None,
+) -> int:
+    """Prove the database: hashes, life cycles, foreign keys."""
+    from db.dump import canonical_dump
+    from db.dump import verify as check
+    from flows.assembly import assemble
+
+    with assemble(campaign, database) as run:
+        problems = check(run.store, campaign)
+        if dump is not None:
+            dump.write_text(canonical_dump(run.store, campaign))
+    for problem in problems:
+        print(problem)
+    print(f"{campaign}: {len(problems)} problems" if problems else f"{campaign}: sound")
+    return 1 if problems else 0
+
+
+def print_campaign(store: "Store", name: str) -> None:
+    """Print a campaign's generations, and what speaks for and against its end."""
+    generations = store.generations(name)
+    print(name)
+    print_table([{head: _columns(g)[key] for head, key in _SHOWN.items()} for g in generations])
+    stop = store.stop_decision(name, generations[-1].number) if generations else None
+    if stop is not None:
+        print(stop.sentence)
+        for c in stop.criteria:
+            print(f"  {c.name} = {c.value:.4g}, wanted {c.wanted}: {'met' if c.met else 'not met'}")
+
+
+def print_table(records: Sequence[Row]) -> None:
+    """Print records below each other, each column as wide as its widest value."""
+    if not records:
+        print("no rows")
+        return
+    lines = [list(records[0]), *([_cell(value) for value in record.values()] for record in records)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _columns(generation: "Generation") -> Row:
+    """Name a generation's values as the columns of `generation_summary`."""
+    values = asdict(generation)
+    head = {"campaign": values.pop("campaign"), "generation": values.pop("number")}
+    return head | {"status": values.pop("state").value} | values
+
+
+def _campaign_json(store: "Store", name: str) -> Row:
+    generations = store.generations(name)
+    stop = store.stop_decision(name, generations[-1].number) if generations else None
+    return {
+        "campaign": name,
+        "generations": [_columns(g) for g in generations],
+        "stop": asdict(stop) if stop else None,
+    }

@@ -1,0 +1,45 @@
+"""Commands about this machine: doctor, server."""
+
+import sqlite3
+import time
+
+from al_engine.errors import InputError
+from flows.cli.options import Database
+
+
+def doctor(*, database: Database = None) -> int:
+    """Say what this machine has, what is missing, and the command that mends it."""
+    from al_engine.machine import Fact, facts
+    from db.engine import masked, wal_is_safe
+    from db.store import Store
+    from flows.assembly import database_address
+    from flows.server import answers, configured, home
+
+    found = facts()
+    journal = "WAL" if wal_is_safe(sqlite3.sqlite_version_info) else "DELETE journal (no WAL before 3.51.3)"
+    found.append(Fact("SQLite", f"{sqlite3.sqlite_version}, {journal}"))
+    url = database_address(database)
+    try:
+        with Store.open(url) as store:
+            found.append(Fact("database", f"{masked(url)}: {len(store.campaign_names())} campaigns"))
+    except InputError as error:
+        found.append(Fact("database", str(error), "start it, or give another --database", is_needed=True))
+    api = configured()
+    state = "answers" if api and answers(api) else "does not answer; runs start a local one"
+    found.append(Fact("Prefect server", f"{api} {state}" if api else f"none set; local, kept in {home()}"))
+    width = max(len(fact.name) for fact in found)
+    for fact in found:
+        mark = "!!" if fact.is_needed else "--" if fact.mend else "ok"
+        print(f"{mark} {fact.name:<{width}}  {fact.found}" + (f"  ->  {fact.mend}" if fact.mend else ""))
+    return 1 if any(fact.is_needed for fact in found) else 0
+
+
+def server() -> int:
+    """Run the local Prefect server until Ctrl-C, to look at past runs."""
+    from flows.server import answers, prefect_server
+
+    with prefect_server() as api_url:
+        print(f"Prefect UI: {api_url.removesuffix('/api')}   (Ctrl-C ends it)", flush=True)
+        while answers(api_url) or answers(api_url, timeout=30):
+            time.sleep(2)
+    return 1

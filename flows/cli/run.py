@@ -1,0 +1,82 @@
+"""Command `run`: starts a campaign or goes on where it was; the same command."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+from rich.console import Console
+
+from al_engine.errors import AlEngineError
+from flows.cli.live import live
+from flows.cli.look import print_campaign
+from flows.cli.options import Database
+
+if TYPE_CHECKING:
+    from al_engine.stages.plan import End
+
+log = logging.getLogger("al_engine.campaign")
+
+_DONE = {
+    "converged": "it converged",
+    "max_generations": "all its generations are closed (max_generations)",
+    "budget_spent": "its labels are spent (budget.labels)",
+}
+
+
+def run(
+    config: Annotated[Path, Parameter(help="The campaign file.")],
+    *,
+    database: Database = None,
+    max_generations: Annotated[
+        PositiveInt | None, Parameter(help="Generations with a model, instead of what the file says.")
+    ] = None,
+) -> int:
+    """Start the campaign of a file, or go on where it was."""
+    from al_engine.config_file import load_config
+    from flows.assembly import assemble, check_labeler, database_address, register
+    from flows.driver import end
+
+    loaded = load_config(config)
+    if max_generations is not None:
+        loaded = loaded.model_copy(update={"max_generations": max_generations})
+    url = database_address(database)
+    os.environ["AL_ENGINE_DATABASE"] = url
+    console = Console(soft_wrap=True)
+    register(loaded, config, url)
+    with assemble(loaded.name, url) as assembly:
+        over = end(assembly)
+        if over is None:
+            check_labeler(assembly)
+    if over is None:
+        with live(console):
+            over = _orchestrate(loaded.name, url, console)
+    with assemble(loaded.name, url) as assembly:
+        print_campaign(assembly.store, loaded.name)
+    print(f"The campaign {loaded.name} is done: {_DONE[over]}.")
+    return 0
+
+
+def _orchestrate(name: str, url: str, console: Console) -> "End":
+    """Run the campaign in Prefect; without it, should its server be gone for good."""
+    from flows.assembly import shareable
+    from flows.driver import drive
+    from flows.server import answers, prefect_server
+
+    with prefect_server() as api_url:
+        console.print(f"Prefect UI: {api_url.removesuffix('/api')}", highlight=False)
+        from flows.campaign import run_campaign
+
+        try:
+            return run_campaign(name, shareable(url))
+        except AlEngineError:
+            raise
+        except Exception as error:
+            if answers(api_url):
+                raise
+            log.warning(
+                "the Prefect server is gone (%s); the campaign goes on without it", type(error).__name__
+            )
+            return drive(name, url)

@@ -1,0 +1,133 @@
+"""The Prefect server: the configured one if it answers, else a supervised local one, never the ephemeral."""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from al_engine.errors import AlEngineError, InputError
+
+START_LIMIT_S = 120.0
+CLIENT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "al_engine",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_CLIENT_MAX_RETRIES": "3",  # 2 + 4 + 8 s: a server that was started again is back by then
+}
+"""Settings of a process that runs flows; they must be set before Prefect is imported."""
+
+
+def answers(api_url: str, timeout: float = 3.0) -> bool:
+    """Whether a Prefect server answers at this address (ending in /api)."""
+    if not api_url.startswith(("http://", "https://")):
+        return False
+    try:
+        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=timeout) as reply:  # noqa: S310
+            return bool(reply.status == 200)
+    except (OSError, ValueError):
+        return False
+
+
+def configured() -> str:
+    """Return the address of the server that PREFECT_API_URL names; empty if none."""
+    return os.environ.get("PREFECT_API_URL", "")
+
+
+def home() -> Path:
+    """Return the folder of the local server, made if missing: $AL_ENGINE_HOME or ~/.al_engine."""
+    folder = Path(os.environ.get("AL_ENGINE_HOME") or Path.home() / ".al_engine") / "prefect"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(
+            f"AL_ENGINE_HOME = {str(folder.parent)!r}: it must be a writable folder ({error.strerror})"
+        ) from None
+    return folder.resolve()
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """Yield the address (ending in /api) of a server that answers, and set this process up to use it."""
+    given = configured()
+    if given and answers(given):
+        os.environ.update(CLIENT)
+        yield given
+        return
+    folder = home()
+    with _lock(folder / "users.lock", fcntl.LOCK_SH):
+        with _lock(folder / "start.lock", fcntl.LOCK_EX):
+            base = _running(folder) or _start(folder)
+        os.environ.update(CLIENT | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": f"{base}/api"})
+        yield f"{base}/api"
+
+
+def leave(code: int) -> NoReturn:
+    """End this process; at once if the server is gone, for which Prefect would wait for minutes."""
+    if not answers(configured()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+@contextmanager
+def _lock(path: Path, kind: int) -> Iterator[None]:
+    """Hold a lock that the kernel takes back when this process dies."""
+    with path.open("a") as file:
+        fcntl.flock(file, kind)
+        yield
+
+
+def _running(folder: Path) -> str | None:
+    """Return the address of the local server another run has started, if it answers."""
+    try:
+        base = str(json.loads((folder / "server.json").read_text())["url"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return base if answers(f"{base}/api") else None
+
+
+def _start(folder: Path) -> str:
+    """Start the supervisor with its server and wait until it answers."""
+    port = _free_port()
+    base, log = f"http://127.0.0.1:{port}", folder / "server.log"
+    script = Path(__file__).with_name("supervisor.py")
+    with log.open("wb") as output:
+        supervisor = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", str(script), str(folder), str(port)],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    end = time.monotonic() + START_LIMIT_S
+    while not answers(f"{base}/api", timeout=2):
+        if supervisor.poll() is not None or time.monotonic() > end:
+            supervisor.terminate()
+            raise AlEngineError(f"the local Prefect server did not start; its log is {log}")
+        time.sleep(0.1)
+    return base
+
+
+def _free_port(wanted: int = 4200) -> int:
+    """Return Prefect's usual port, or another one where that is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AlEngineError("no free port on 127.0.0.1")

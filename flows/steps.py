@@ -1,0 +1,126 @@
+"""The steps of a generation: read from the store, call the science, write to the store. Plain functions.
+
+Each is safe to run again: the store refuses what it already has, and a stage draws the same numbers.
+"""
+
+import logging
+import time
+
+from al_engine.records import Cost
+from flows.assembly import Assembly, assemble
+from flows.progress import progress_of
+
+log = logging.getLogger("al_engine.campaign")
+
+
+def _cost(stage: str, started: float, run: Assembly, n_labels: int = 0) -> Cost:
+    seconds = time.perf_counter() - started
+    return Cost(stage, seconds, run.config.device, n_labels)
+
+
+def initial(campaign: str, generation: int, database_url: str | None = None) -> None:
+    """Choose the frames of generation 0, which has no model."""
+    from al_engine.stages.initial import initial_stage
+
+    started = time.perf_counter()
+    with assemble(campaign, database_url) as run:
+        result = initial_stage(run.config, run.store.frames(run.campaign.start_frame_ids))
+        cost = _cost("initial", started, run)
+        run.store.finish_initial(campaign, result.frames, result.candidates, cost)
+        log.info("generation %d: %d initial frames to label", generation, len(result.candidates))
+
+
+def train(campaign: str, generation: int, database_url: str | None = None) -> None:
+    """Train the ensemble on every label of the generations before."""
+    from al_engine.stages.train import train_stage
+
+    started = time.perf_counter()
+    with assemble(campaign, database_url) as run:
+        labeled = run.store.labeled(campaign, before=generation)
+        starts = run.store.frames(run.campaign.start_frame_ids)
+        folds = run.store.folds(campaign)
+        outcome = train_stage(
+            run.config, generation, labeled, folds, starts=starts, progress=progress_of("train")
+        )
+        model, cost = outcome.model, _cost("training", started, run)
+        run.store.finish_training(campaign, generation, model, outcome.metrics, cost)
+        log.info(
+            "generation %d: trained %d networks on %d frames in %.1f s",
+            generation, model.n_members, len(model.training_set), cost.seconds,
+        )  # fmt: skip
+
+
+def explore(campaign: str, generation: int, database_url: str | None = None) -> None:
+    """Walk with the ensemble; keep what was visited and the frames of the audit."""
+    from al_engine.stages.explore import explore_stage
+
+    started = time.perf_counter()
+    with assemble(campaign, database_url) as run:
+        model = run.store.model(campaign, generation)
+        assert model is not None  # noqa: S101  # TRAINED means that it is there
+        labeled = run.store.labeled(campaign, before=generation)
+        starts = run.store.frames(run.campaign.start_frame_ids)
+        result = explore_stage(
+            run.config, generation, model, labeled, starts=starts, progress=progress_of("explore")
+        )
+        cost = _cost("exploring", started, run)
+        run.store.finish_exploration(
+            campaign, generation, result.frames, result.walkers, result.draws, result.candidates, cost
+        )
+        log.info(
+            "generation %d: %d walkers visited %d candidates in %.1f s",
+            generation, len(result.walkers), len(result.candidates), cost.seconds,
+        )  # fmt: skip
+
+
+def select(campaign: str, generation: int, database_url: str | None = None) -> None:
+    """Choose the candidates to label."""
+    from al_engine.stages.select import select_stage
+
+    started = time.perf_counter()
+    with assemble(campaign, database_url) as run:
+        n_labels = sum(g.n_labeled for g in run.store.generations(campaign))
+        chosen = select_stage(run.config, generation, run.store.candidates(campaign, generation), n_labels)
+        run.store.finish_selection(campaign, generation, chosen, _cost("selecting", started, run))
+        n_to_label = len(run.store.unlabeled_ids(campaign, generation))
+        log.info("generation %d: %d frames to label", generation, n_to_label)
+
+
+def label(
+    campaign: str, generation: int, chunk: int, frame_ids: list[str], database_url: str | None = None
+) -> None:
+    """Label those of these frames that still lack a label; each is stored when it ends."""
+    from al_engine.labeling import Labeler
+
+    with assemble(campaign, database_url) as run:
+        missing = set(run.store.unlabeled_ids(campaign, generation)).intersection(frame_ids)
+        frames = run.store.frames(sorted(missing))
+        labeler = Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
+        report = progress_of("label")
+        for done, result in enumerate(labeler.label_all(frames), 1):
+            run.store.record_result(campaign, generation, result)
+            report(done, len(frames), "")
+        log.info("generation %d: chunk %d with %d labels done", generation, chunk, len(frames))
+
+
+def close(campaign: str, generation: int, database_url: str | None = None) -> None:
+    """Judge the exploring ensemble by the new labels; decide whether the campaign converged."""
+    from al_engine.report.text import closing_line
+    from al_engine.stages.close import close_stage
+
+    started = time.perf_counter()
+    with assemble(campaign, database_url) as run:
+        store = run.store
+        earlier = [store.stop_decision(campaign, number) for number in range(generation)]
+        result = close_stage(
+            run.config,
+            generation,
+            store.model(campaign, generation),
+            store.labeled(campaign),
+            draws=store.audit_draws(campaign, generation),
+            earlier=[decision for decision in earlier if decision is not None],
+        )
+        store.close_generation(
+            campaign, generation, result.metrics, result.stop, _cost("closing", started, run)
+        )
+        log.info("generation %d: closed, %s", generation, closing_line(result.metrics, result.stop))
