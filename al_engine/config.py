@@ -40,7 +40,8 @@ class XTB(Section):
     kind: Literal["xtb"] = "xtb"
     method: Literal["GFN2-xTB", "GFN1-xTB"] = "GFN2-xTB"
     backend: Literal["auto", "xtb-python", "tblite"] = "auto"
-    accuracy: PositiveFloat = 1.0
+    accuracy: Annotated[float, Field(ge=1e-4, le=1000)] = 1.0
+    """Of the self-consistent charges, smaller is tighter; xtb cuts off values beyond these."""
     electronic_temperature_k: PositiveFloat = 300.0
     max_iterations: PositiveInt = 250
 

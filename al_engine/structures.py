@@ -59,8 +59,9 @@ def read_structure(path: str | Path, charge: int | None = None, multiplicity: in
     """
     file = f"structure file {str(path)!r}"
     try:
-        if (size := Path(path).stat().st_size) > MAX_STRUCTURE_BYTES:
-            raise StructureError(f"it has {size} bytes; at most {MAX_STRUCTURE_BYTES} are allowed")
+        size = Path(path).stat().st_size
+        if not 0 < size <= MAX_STRUCTURE_BYTES:
+            raise StructureError(f"it has {size} bytes; 1 to {MAX_STRUCTURE_BYTES} are allowed")
         kind = filetype(str(path), read=True)
         if kind not in STRUCTURE_FORMATS:
             raise UnknownFileTypeError(kind)
@@ -122,12 +123,12 @@ def to_extxyz(frame: Frame, label: Label | None = None, info: Mapping[str, objec
     if frame.fixed_mask.any():
         properties += ":move_mask:L:1"
         columns.append([["F" if fixed else "T"] for fixed in frame.fixed_mask])
+    values |= dict(info or {})
+    for key, value in values.items():
+        values[key] = value.replace("\\", r"\\") if isinstance(value, str) else value  # ASE does not
     lattice = " ".join(map(repr, frame.cell.ravel().tolist()))
     head = f'Lattice="{lattice}" ' if frame.cell.any() else ""
-    lines = [
-        str(frame.n_atoms),
-        f"{head}Properties={properties} {key_val_dict_to_str(values | dict(info or {}))}",
-    ]
+    lines = [str(frame.n_atoms), f"{head}Properties={properties} {key_val_dict_to_str(values)}"]
     symbols = Atoms(numbers=frame.numbers).get_chemical_symbols()
     for symbol, *rows in zip(symbols, *columns, strict=True):
         lines.append(" ".join([symbol, *(str(value) for row in rows for value in row)]))

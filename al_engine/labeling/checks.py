@@ -16,7 +16,7 @@ def check_frame(frame: Frame) -> None:
 
     Raises:
         StructureError: Atoms closer than 0.3 Å or more than 1e4 Å apart, an unknown element, or a
-            multiplicity that the electrons cannot have.
+            molecule's multiplicity that its electrons cannot have.
     """
     if frame.numbers.min() < 1:
         raise StructureError(f"{frame.formula} has an atom without an element (X)")
@@ -25,7 +25,8 @@ def check_frame(frame: Frame) -> None:
         raise StructureError(
             f"{frame.formula} is {extent:.3g} Å long; at most {MAX_EXTENT_ANG:g} Å is allowed"
         )
-    check_electrons(frame)
+    if not frame.is_periodic:
+        check_electrons(frame)
     check_distances(frame, MIN_DISTANCE_ANG)
 
 
