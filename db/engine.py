@@ -133,8 +133,10 @@ class Database:
 
     def _one_line(self, error: Exception) -> DatabaseError:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        text = " ".join(line.strip() for line in lines)
+        primary = getattr(
+            getattr(cause, "diag", None), "message_primary", None
+        )  # without PostgreSQL's values
+        text = " ".join(str(primary or cause).split()) or type(cause).__name__
         for secret in self._secrets:
             for form in (secret, quote(secret, safe=""), quote_plus(secret)):
                 text = text.replace(form, "***")

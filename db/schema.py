@@ -1,7 +1,4 @@
-"""The tables. Facts only: a row exists when the fact does; times are ISO text in UTC.
-
-Attributes are named as the fields of the records that the rows keep; a column's name has its unit.
-"""
+"""The tables. Attributes are named as the fields of the records; a column's name has its unit."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ class Base(DeclarativeBase):
         | {kind: f"{kind}_%(table_name)s_%(column_0_N_name)s" for kind in ("ix", "uq", "fk")}
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {
-        str: Text(),
-        int: Whole(),
-        float: Real(),
-        NDArray[Any]: Array(),
+        **{str: Text(), int: Whole(), float: Real(), NDArray[Any]: Array()},
         **{k: _choice(k) for k in (GenerationState, CandidateState, Origin, ExitReason, FailureReason)},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -63,17 +64,13 @@ def server() -> Iterator[str]:
         try:
             deadline = time.monotonic() + 30
             ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-            while subprocess.run(ready, env=options["env"]).returncode:
+            while subprocess.run(ready, env=options["env"], check=False).returncode:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((folder / "log").read_text())
                 time.sleep(0.05)
             yield f"tester:s3cret@127.0.0.1:{port}"
         finally:
-            process.send_signal(2)  # SIGINT: fast shutdown
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.send_signal(signal.SIGQUIT)  # immediate: nothing here is worth a checkpoint
+            process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

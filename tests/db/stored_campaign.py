@@ -92,13 +92,16 @@ def exploration_of(number: int) -> tuple[list[Frame], list[Walker], list[AuditDr
     """Two walkers, six visited frames, two draws of which one is after its walker's exit."""
     frames = [frame_of(1000 * number + i) for i in range(7)]
     rng = np.random.default_rng(number)
+    start, short = frame_of(1).frame_id, rng.normal(size=(2, 5)).astype("f4")
+    long = rng.normal(size=(3, 5)).astype("f4")
     walkers = [
-        Walker(0, frame_of(1).frame_id, 300.0, 50, 50, ExitReason.STEP_LIMIT, float("nan"), rng.normal(size=(3, 5)).astype("f4")),
-        Walker(1, frame_of(1).frame_id, 500.0, 50, 20, ExitReason.CLASH, 0.41, rng.normal(size=(2, 5)).astype("f4")),
-    ]  # fmt: skip
+        Walker(0, start, 300.0, 50, 50, ExitReason.STEP_LIMIT, float("nan"), long),
+        Walker(1, start, 500.0, 50, 20, ExitReason.CLASH, 0.41, short),
+    ]
     visited = [
         candidate_of(
-            frame, Origin.SELECTED, CandidateState.VISITED, walker=i % 2, step=10 * (i // 2), temperature=300.0,
+            frame, Origin.SELECTED, CandidateState.VISITED,
+            walker=i % 2, step=10 * (i // 2), temperature=300.0,
             uncertainty=Uncertainty(*rng.uniform(size=8).tolist()), features=rng.normal(size=6).astype("f4"),
             distance=float(rng.uniform()),
         )
@@ -122,11 +125,12 @@ Order = Callable[[list[Frame]], list[Frame]]
 
 
 def label_all(store: Store, number: int, order: Order = list, name: str = NAME) -> None:
-    """Label every waiting frame; the second of them by id fails."""
-    waiting = store.frames(store.unlabeled_ids(name, number))
-    fails = waiting[1].frame_id if len(waiting) > 1 else ""
-    for frame in order(waiting):
-        store.record_result(name, number, failure_of(frame) if frame.frame_id == fails else label_of(frame))
+    """Label every waiting frame; the second by id of those to be labeled fails."""
+    unchosen = (CandidateState.VISITED, CandidateState.REJECTED)
+    ids = [c.frame_id for c in store.candidates(name, number) if c.state not in unchosen]
+    for frame in order(store.frames(store.unlabeled_ids(name, number))):
+        result = failure_of(frame) if frame.frame_id == ids[1] else label_of(frame)
+        store.record_result(name, number, result)
 
 
 def metrics_of(number: int) -> list[Metric]:

@@ -1,0 +1,112 @@
+"""The canonical dump: equal for campaigns of equal content, in whatever order it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy import Connection, inspect, select
+
+from al_engine.errors import InputError
+from db import campaigns
+from db.columns import pack
+from db.rows import chunked
+from db.schema import (
+    AuditDrawRow,
+    Base,
+    CandidateRow,
+    FrameRow,
+    GenerationRow,
+    LabelFailureRow,
+    LabelRow,
+    MetricRow,
+    ModelRow,
+    StopCriterionRow,
+    StopDecisionRow,
+    TrainingFrameRow,
+    WalkerRow,
+)
+from db.store import Store
+
+_OF_GENERATION: Final[tuple[type[Base], ...]] = (
+    CandidateRow, WalkerRow, AuditDrawRow, TrainingFrameRow, ModelRow, MetricRow, StopDecisionRow,
+    StopCriterionRow,
+)  # fmt: skip
+_LEFT_OUT: Final = frozenset({
+    "id", "campaign_id", "generation_id", "candidate_id", "level_id",
+    "started_at", "closed_at", "created_at", "last_attempt_at", "seconds",
+    "message", "attempts", "log", "log_columns",
+})  # fmt: skip
+"""Surrogate ids, times, durations, attempts, and texts that may name a host or a process."""
+
+
+def canonical_dump(store: Store, campaign: str) -> str:
+    """Return all rows of a campaign by natural keys, one line of JSON each, sorted.
+
+    Floats are hexadecimal, bit by bit (-0 is 0, as SQLite keeps it); arrays and weights are SHA-256s.
+    """
+    with store.database.read() as connection:
+        return "".join(line + "\n" for line in sorted(_lines(connection, campaign)))
+
+
+def frame_ids(connection: Connection, campaign: str) -> list[str]:
+    """Return the frames that a campaign refers to."""
+    found = campaigns.find(connection, campaign)
+    ids = set(found.start_frame_ids) if found else set()
+    campaign_id = campaigns.key(connection, campaign)
+    for column in (CandidateRow.frame_id, WalkerRow.start_frame_id, AuditDrawRow.frame_id):
+        query = select(column).join(GenerationRow).where(GenerationRow.campaign_id == campaign_id)
+        ids.update(frame_id for frame_id in connection.execute(query).scalars() if frame_id is not None)
+    return sorted(ids)
+
+
+def _lines(connection: Connection, campaign: str) -> Iterator[str]:
+    campaign_id = campaigns.key(connection, campaign)
+    found = campaigns.find(connection, campaign)
+    if found is None:
+        raise InputError(f"campaign = {campaign!r}: the database has no such campaign")
+    level_id, level = campaigns.level(connection, campaign_id)
+    yield _line("campaign", {"name": campaign, "level": level, "starts": list(found.start_frame_ids)})
+    this = GenerationRow.campaign_id == campaign_id
+    yield from _rows(connection, GenerationRow, select(*_columns(GenerationRow)).where(this))
+    number = GenerationRow.number.label("generation")
+    for table in _OF_GENERATION:
+        query = select(number, *_columns(table)).join_from(table, GenerationRow, _generation(table))
+        yield from _rows(connection, table, query.where(this))
+    failures = select(number, CandidateRow.frame_id, *_columns(LabelFailureRow)).join_from(
+        LabelFailureRow, CandidateRow
+    )
+    yield from _rows(connection, LabelFailureRow, failures.join(GenerationRow).where(this))
+    for ids in chunked(frame_ids(connection, campaign)):
+        frames = select(FrameRow.id.label("frame_id"), *_columns(FrameRow)).where(FrameRow.id.in_(ids))
+        yield from _rows(connection, FrameRow, frames)
+        labels = select(*_columns(LabelRow)).where(LabelRow.frame_id.in_(ids), LabelRow.level_id == level_id)
+        yield from _rows(connection, LabelRow, labels)
+
+
+def _generation(table: type[Base]) -> Any:
+    return GenerationRow.id == getattr(table, "generation_id")  # noqa: B009
+
+
+def _columns(table: type[Base]) -> list[Any]:
+    return [getattr(table, a.key) for a in inspect(table).column_attrs if a.key not in _LEFT_OUT]
+
+
+def _rows(connection: Connection, table: type[Base], query: Any) -> Iterator[str]:
+    for row in connection.execute(query).mappings():
+        yield _line(table.__tablename__, dict(row))
+
+
+def _line(table: str, values: dict[str, Any]) -> str:
+    return json.dumps([table, {key: _exact(value) for key, value in values.items()}], sort_keys=True)
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        return (value + 0.0).hex()
+    if isinstance(value, np.ndarray):
+        value = pack(value)
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
