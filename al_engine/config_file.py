@@ -87,12 +87,13 @@ def located(error: InputError, path: str | Path) -> ConfigError:
             value = value[part]
         except (KeyError, IndexError, TypeError):
             value = None
+    key = ".".join(map(str, error.key))
     return ConfigError(
         file=str(file),
         line=_line(tree, list(error.key)),
-        key=".".join(map(str, error.key)),
+        key=key,
         value=value,
-        allowed=str(error),
+        allowed=str(error).removeprefix(f"{key} = {value!r}: "),
     )
 
 

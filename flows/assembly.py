@@ -37,6 +37,19 @@ def database_address(given: str | None = None) -> str:
     return f"{_SQLITE_FILE}{Path(path).absolute()}"
 
 
+def open_store(database_url: str | None = None) -> Store:
+    """Open a database that is there.
+
+    Raises:
+        InputError: It is an SQLite file that does not exist.
+    """
+    url = database_address(database_url)
+    path = url.removeprefix(_SQLITE_FILE)
+    if path != url and not path.startswith("file:") and not Path(path).exists():
+        raise InputError(f"database = {url!r}: there is no such file; al-engine run makes it")
+    return Store.open(url)
+
+
 @contextmanager
 def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembly]:
     """Open the database and look the campaign up.
@@ -44,7 +57,7 @@ def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembl
     Raises:
         InputError: The database has no such campaign.
     """
-    with Store.open(database_address(database_url)) as store:
+    with open_store(database_url) as store:
         found = store.campaign(campaign)
         if found is None:
             known = ", ".join(store.campaign_names()) or "none"

@@ -103,8 +103,9 @@ def _start(folder: Path) -> str:
     base, log = f"http://127.0.0.1:{port}", folder / "server.log"
     script = Path(__file__).with_name("supervisor.py")
     with log.open("wb") as output:
-        supervisor = subprocess.Popen(  # noqa: S603
+        subprocess.run(  # noqa: S603
             [sys.executable, "-P", str(script), str(folder), str(port)],
+            check=True,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -113,8 +114,7 @@ def _start(folder: Path) -> str:
         )
     end = time.monotonic() + START_LIMIT_S
     while not answers(f"{base}/api", timeout=2):
-        if supervisor.poll() is not None or time.monotonic() > end:
-            supervisor.terminate()
+        if not (folder / "server.json").exists() or time.monotonic() > end:
             raise AlEngineError(f"the local Prefect server did not start; its log is {log}")
         time.sleep(0.1)
     return base

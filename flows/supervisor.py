@@ -82,7 +82,6 @@ def supervise(home: Path, port: int) -> None:
     lock = os.open(home / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
     server, restarts = _start(home, port), 0
     try:
-        (home / "server.json").write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}))
         while True:
             if server.poll() is not None:
                 if restarts == MAX_RESTARTS:
@@ -104,6 +103,10 @@ def _terminate(*_: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    folder, number = Path(sys.argv[1]), int(sys.argv[2])
+    (folder / "server.json").write_text(json.dumps({"url": f"http://127.0.0.1:{number}"}))
+    if os.fork():
+        os._exit(0)  # who started this goes on; the child belongs to nobody
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    supervise(Path(sys.argv[1]), int(sys.argv[2]))
+    supervise(folder, number)

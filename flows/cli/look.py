@@ -32,6 +32,20 @@ _SHOWN = {
     "labeling s": "seconds_labeling",
 }
 """Columns of `status` and where they come from."""
+_FOUND = {
+    "campaign": "campaign",
+    "generation": "generation",
+    "frame": "frame_id",
+    "formula": "formula",
+    "energy eV": "energy_ev",
+    "max force eV/Å": "max_force_ev_per_ang",
+    "energy sd eV": "energy_sd_ev",
+    "force sd eV/Å": "force_sd_max_ev_per_ang",
+    "reason": "reason",
+    "status": "status",
+}
+"""Columns of the table of `query`; the other formats have all of them."""
+_ID_LENGTH = 64
 
 
 def status(
@@ -41,10 +55,9 @@ def status(
     database: Database = None,
 ) -> int:
     """Show a line for each generation: labels, errors, calibration, time, and how far from the stop."""
-    from db.store import Store
-    from flows.assembly import assemble, database_address
+    from flows.assembly import assemble, open_store
 
-    with Store.open(database_address(database)) as store:
+    with open_store(database) as store:
         names = [campaign] if campaign else store.campaign_names()
     found = []
     for name in names:
@@ -69,17 +82,15 @@ def query(
     database: Database = None,
 ) -> int:
     """Find labeled structures by formula, size, energy, force, uncertainty, generation or status."""
+    from db.export import to_extxyz
+    from db.query import load
     from db.query import query as find
-    from db.store import Store
-    from flows.assembly import database_address
+    from flows.assembly import open_store
 
-    with Store.open(database_address(database)) as store:
+    with open_store(database) as store:
         rows = find(store, expression, campaign=campaign, limit=limit)
         if format_ == "extxyz":
-            from db.export import write_extxyz
-
-            write_extxyz(store, rows, sys.stdout)
-            return 0
+            sys.stdout.writelines(map(to_extxyz, load(store, rows)))
     records = [asdict(row) for row in rows]
     if format_ == "json":
         print(json.dumps(records))
@@ -88,7 +99,7 @@ def query(
         writer.writeheader()
         writer.writerows(records)
     elif format_ == "table":
-        print_table(records)
+        print_table([{head: _short(record[key]) for head, key in _FOUND.items()} for record in records])
     return 0
 
 
@@ -140,6 +151,11 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _short(value: object) -> object:
+    """Cut the id of a frame to what tells it from the others on a screen."""
+    return value[:12] if isinstance(value, str) and len(value) == _ID_LENGTH else value
 
 
 def _columns(generation: "Generation") -> Row:
