@@ -10,15 +10,23 @@ from al_engine.config import CampaignConfig
 from al_engine.model.ensemble import resolve_device
 
 
-def resolve_compute(config: CampaignConfig) -> CampaignConfig:
-    """Fix what `auto` and the defaults mean on this machine.
+SMALL = 50
+"""Atoms; batches of smaller frames gain nothing from a second thread and suffer where cores are shared."""
+
+
+def resolve_compute(config: CampaignConfig, n_atoms: int) -> CampaignConfig:
+    """Fix what `auto` and the defaults mean on this machine for frames of up to `n_atoms` atoms.
 
     Raises:
         InputError: CUDA is asked for and not there.
     """
-    threads = config.n_threads or min(4, len(os.sched_getaffinity(0)))
+    threads = config.n_threads or (1 if n_atoms < SMALL else min(4, _n_cores()))
     device = resolve_device(config.device).type
     return config.model_copy(update={"n_threads": threads, "device": device})
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def configure(config: CampaignConfig) -> None:
