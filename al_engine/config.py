@@ -192,4 +192,5 @@ class CampaignConfig(Section):
     """A labeled structure file, evaluated each generation and never trained on."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     n_threads: PositiveInt | None = None
-    """Threads of the network; default: the cores, at most 4. Stored, as it decides the last bits."""
+    """Threads of the network; default: 1 for frames of less than 50 atoms, else the cores, at most 4.
+    Stored, as it decides the last bits."""

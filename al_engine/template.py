@@ -96,7 +96,7 @@ budget:
   labels: null  # at most so many labels in all; null: no limit
 test_set: null  # a labeled file, evaluated each generation and never trained on
 device: {device}  # or cpu, cuda
-n_threads: null  # of the networks; null: one a core. Stored: it decides the last bits
+n_threads: null  # of the networks; null: 1 for small frames, else up to 4. Stored
 """
 
 

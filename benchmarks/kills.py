@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import psutil
-from db.dump import canonical_dump
 
+from db.dump import canonical_dump
 from db.store import Store
 
 ROOT = Path(__file__).parent.parent

@@ -58,7 +58,7 @@ def main() -> None:
         potential.REPULSION_REACH = reach
         for seed in range(arguments.seeds):
             config = resolve_compute(
-                CampaignConfig(name="repulsion", seed=seed, systems=(System(structure="-"),))
+                CampaignConfig(name="repulsion", seed=seed, systems=(System(structure="-"),)), 9
             )
             model = train_stage(config, 1, train_set, {}).model
             ensemble = Ensemble.from_bytes(model.weights)

@@ -9,7 +9,6 @@ import torch
 from al_engine.config import CampaignConfig
 from al_engine.model.ensemble import resolve_device
 
-
 SMALL = 50
 """Atoms; batches of smaller frames gain nothing from a second thread and suffer where cores are shared."""
 

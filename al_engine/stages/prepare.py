@@ -47,7 +47,7 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
                 check_electrons(frame)
             starts.append(frame)
     with blaming("device"):
-        resolved = resolve_compute(config)
+        resolved = resolve_compute(config, max(f.n_atoms for f in starts))
     with blaming("test_set"):
         resolved = resolved.model_copy(update={"test_set": _test_set(config.test_set, folder)})
     with blaming("reference"):
