@@ -8,7 +8,6 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from al_engine.frames import Frame
 from al_engine.model.ensemble import Ensemble
 
 
@@ -33,8 +32,7 @@ class EnsembleCalculator(Calculator):  # type: ignore[misc]
     ) -> None:
         """Fill `results` for the current atoms."""
         super().calculate(atoms, properties or ["energy"], system_changes)
-        frame = Frame.from_ase(self.atoms)
-        p = self.ensemble.predict([frame])
+        p = self.ensemble.predict([self.atoms])
         results: dict[str, Any] = {
             "energy": float(p.energy[0]),
             "free_energy": float(p.energy[0]),

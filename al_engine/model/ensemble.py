@@ -123,7 +123,7 @@ class Ensemble:
         """
         if not frames:
             raise InputError("predict needs at least one frame")
-        as_frames = [f if isinstance(f, Frame) else Frame.from_ase(f) for f in frames]
+        as_frames = [f if isinstance(f, Frame) else _unconstrained(f) for f in frames]
         graphs = [graph(f, self.elements, self.net.arch.r_max) for f in as_frames]
         parts = [self._predict(chunk) for chunk in _chunks(graphs)]
         n_atoms = [f.n_atoms for f in as_frames]
@@ -173,6 +173,13 @@ class Ensemble:
         total = batch.sum_over_atoms(features.transpose(1, 2))
         counts = torch.bincount(batch.frame_index, minlength=batch.n_frames)
         return (total / counts).flatten(0, 1).t()
+
+
+def _unconstrained(atoms: Atoms) -> Frame:
+    """Return the frame of ASE atoms whatever their constraints: these do not change a prediction."""
+    bare = atoms.copy()
+    bare.set_constraint()
+    return Frame.from_ase(bare)
 
 
 def _chunks(graphs: Sequence[Graph]) -> Iterator[list[Graph]]:

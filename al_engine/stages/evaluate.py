@@ -60,12 +60,5 @@ def fit_file(config: CampaignConfig, file: Path, progress: Progress = silent) ->
     energies = atomic_energies(seen, elements_of([i.frame for i in items]))
     if not all(np.isfinite(i.label.energy) and np.isfinite(i.label.forces).all() for i in bonded):
         raise InputError(f"{file}: every frame to train on needs an energy and forces")
-    return fit(
-        resolve_compute(config, max(i.frame.n_atoms for i in items)),
-        0,
-        seen,
-        unseen,
-        folds={},
-        energies=energies,
-        progress=progress,
-    )
+    resolved = resolve_compute(config, max(i.frame.n_atoms for i in items))
+    return fit(resolved, 0, seen, unseen, folds={}, energies=energies, progress=progress)
