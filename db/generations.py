@@ -46,6 +46,18 @@ def key(connection: Connection, campaign: str, number: int) -> int:
     return found
 
 
+def lock(connection: Connection, campaign: str, number: int, *, shared: bool = False) -> int:
+    """Return a generation's key; its row is locked until the transaction ends.
+
+    Whoever writes candidates and labels holds it, shared if only one of each: so no two can wait for
+    each other. (SQLite has one writer at a time, and no such lock.)
+    """
+    generation_id = key(connection, campaign, number)
+    row = select(GenerationRow.id).where(GenerationRow.id == generation_id)
+    connection.execute(row.with_for_update(read=shared, key_share=not shared))
+    return generation_id
+
+
 def open_(connection: Connection, campaign: str, number: int) -> bool:
     """Open a generation; False where it is there already.
 
@@ -91,11 +103,9 @@ def advance(
         StateError: It is in a state before `move[0]`, or aborted.
     """
     old, new = move
-    generation_id = key(connection, campaign, number)
+    generation_id = lock(connection, campaign, number)
     this = GenerationRow.id == generation_id
-    state = connection.execute(
-        select(GenerationRow.state).where(this).with_for_update(key_share=True)
-    ).scalar_one()
+    state = connection.execute(select(GenerationRow.state).where(this)).scalar_one()
     if new in _before(state):
         return None
     if state is not old:
@@ -138,11 +148,9 @@ def _counts(connection: Connection, generation_id: int) -> dict[str, Any]:
 
 def abort(connection: Connection, campaign: str, number: int, reason: str) -> bool:
     """Abort a generation, with the reason; False where it is aborted already."""
-    generation_id = key(connection, campaign, number)
+    generation_id = lock(connection, campaign, number)
     this = GenerationRow.id == generation_id
-    state = connection.execute(
-        select(GenerationRow.state).where(this).with_for_update(key_share=True)
-    ).scalar_one()
+    state = connection.execute(select(GenerationRow.state).where(this)).scalar_one()
     if state is GenerationState.ABORTED:
         return False
     check_generation_move(state, GenerationState.ABORTED)

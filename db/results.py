@@ -30,7 +30,7 @@ def record(connection: Connection, campaign: str, number: int, result: Label | L
         raise StateError(
             f"frame {result.frame_id}: level {result.level_of_theory!r} in a campaign of {level!r}"
         )
-    generation_id = generations.key(connection, campaign, number)
+    generation_id = generations.lock(connection, campaign, number, shared=True)
     row = connection.execute(
         select(CandidateRow.id, CandidateRow.state)
         .where(CandidateRow.generation_id == generation_id, CandidateRow.frame_id == result.frame_id)
@@ -72,29 +72,28 @@ def import_labels(
     Raises:
         InputError: No such campaign, or a label of another level of theory than the campaign's.
     """
+    generation_id = None if campaign is None else _open_for_import(connection, campaign, entries)
     put_frames(connection, [frame for frame, _ in entries])
     outcomes = put_labels(connection, [label for _, label in entries])
-    if campaign is not None:
-        campaign_id = campaigns.key(connection, campaign)
-        _, level = campaigns.level(connection, campaign_id)
-        for _, label in entries:
-            if label.level_of_theory != level:
-                raise InputError(
-                    f"level of theory = {label.level_of_theory!r}: campaign {campaign!r} has {level!r}"
-                )
-        generations.open_(connection, campaign, 0)
-        generation_id = generations.key(connection, campaign, 0)
-        candidates.put(
-            connection,
-            generation_id,
-            [
-                Candidate(f.frame_id, Origin.IMPORTED, CandidateState.LABELED, reason="imported")
-                for f, _ in entries
-            ],
-        )
+    if campaign is not None and generation_id is not None:
+        imported = (Origin.IMPORTED, CandidateState.LABELED)
+        new = [Candidate(frame.frame_id, *imported, reason="imported") for frame, _ in entries]
+        candidates.put(connection, generation_id, new)
         adopt_known_labels(connection, campaign, generation_id)
     n_new = outcomes.count(Recorded.NEW)
     return n_new, len(outcomes) - n_new
+
+
+def _open_for_import(connection: Connection, campaign: str, entries: Sequence[tuple[Frame, Label]]) -> int:
+    """Lock generation 0, opened if need be; labels and candidates of others come before or after."""
+    _, level = campaigns.level(connection, campaigns.key(connection, campaign))
+    for _, label in entries:
+        if label.level_of_theory != level:
+            raise InputError(
+                f"level of theory = {label.level_of_theory!r}: campaign {campaign!r} has {level!r}"
+            )
+    generations.open_(connection, campaign, 0)
+    return generations.lock(connection, campaign, 0)
 
 
 def adopt_known_labels(connection: Connection, campaign: str, generation_id: int) -> None:

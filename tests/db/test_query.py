@@ -33,20 +33,18 @@ from db.store import Store
 FORMULAS = [ETHANOL, [6, 1, 1, 1, 1], [8, 1, 1], [8, 1], [1], [14, 14]]
 
 
-@pytest.fixture
-def mixed(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def mixed(module_store: Store) -> Store:
     """Labels of several molecules in one campaign, one of them failed, and one without a campaign."""
-    begun(store)
     frames = [frame_of(i, numbers) for i, numbers in enumerate(FORMULAS * 2)]
     frames.append(Frame(np.array([8, 1]), frame_of(3, [8, 1]).positions, charge=-1, multiplicity=1))
-    waiting = [candidate_of(f, Origin.INITIAL, CandidateState.SELECTED) for f in frames]
-    store.finish_initial(NAME, frames, waiting, COST)
-    store.record_result(NAME, 0, failure_of(frames[0]))
-    for frame in frames[1:]:
-        store.record_result(NAME, 0, label_of(frame))
     lone = frame_of(99, [8, 1, 1])
-    store.import_labels(None, [(lone, label_of(lone))])
-    return store
+    module_store.import_labels(None, [(f, label_of(f)) for f in [*frames[1:], lone]])
+    begun(module_store)
+    waiting = [candidate_of(f, Origin.INITIAL, CandidateState.SELECTED) for f in frames]
+    module_store.finish_initial(NAME, frames, waiting, COST)
+    module_store.record_result(NAME, 0, failure_of(frames[0]))
+    return module_store
 
 
 @pytest.mark.parametrize(
