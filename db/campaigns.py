@@ -13,7 +13,16 @@ from db.columns import utc_now
 from db.frames import put_frames
 from db.labels import level_id
 from db.rows import insert_new
-from db.schema import CampaignRow, CampaignStartRow, ConfigChangeRow, LevelRow
+from db.schema import (
+    AuditDrawRow,
+    CampaignRow,
+    CampaignStartRow,
+    CandidateRow,
+    ConfigChangeRow,
+    GenerationRow,
+    LevelRow,
+    WalkerRow,
+)
 
 
 def create(connection: Connection, campaign: Campaign, starts: Sequence[Frame]) -> bool:
@@ -90,6 +99,17 @@ def level(connection: Connection, campaign_id: int) -> tuple[int, str]:
         .where(CampaignRow.id == campaign_id)
     ).one()
     return row[0], row[1]
+
+
+def frame_ids(connection: Connection, name: str) -> list[str]:
+    """Return every frame that a campaign refers to."""
+    campaign_id = key(connection, name)
+    starts = select(CampaignStartRow.frame_id).where(CampaignStartRow.campaign_id == campaign_id)
+    ids: set[str | None] = set(connection.execute(starts).scalars())
+    for column in (CandidateRow.frame_id, WalkerRow.start_frame_id, AuditDrawRow.frame_id):
+        query = select(column).join(GenerationRow).where(GenerationRow.campaign_id == campaign_id)
+        ids.update(connection.execute(query).scalars())
+    return sorted(frame_id for frame_id in ids if frame_id is not None)
 
 
 def update_config(connection: Connection, name: str, config: str) -> None:

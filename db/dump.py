@@ -30,6 +30,9 @@ from db.schema import (
     WalkerRow,
 )
 from db.store import Store
+from db.verify import verify
+
+__all__ = ["canonical_dump", "verify"]
 
 _OF_GENERATION: Final[tuple[type[Base], ...]] = (
     CandidateRow, WalkerRow, AuditDrawRow, TrainingFrameRow, ModelRow, MetricRow, StopDecisionRow,
@@ -52,17 +55,6 @@ def canonical_dump(store: Store, campaign: str) -> str:
         return "".join(line + "\n" for line in sorted(_lines(connection, campaign)))
 
 
-def frame_ids(connection: Connection, campaign: str) -> list[str]:
-    """Return the frames that a campaign refers to."""
-    found = campaigns.find(connection, campaign)
-    ids = set(found.start_frame_ids) if found else set()
-    campaign_id = campaigns.key(connection, campaign)
-    for column in (CandidateRow.frame_id, WalkerRow.start_frame_id, AuditDrawRow.frame_id):
-        query = select(column).join(GenerationRow).where(GenerationRow.campaign_id == campaign_id)
-        ids.update(frame_id for frame_id in connection.execute(query).scalars() if frame_id is not None)
-    return sorted(ids)
-
-
 def _lines(connection: Connection, campaign: str) -> Iterator[str]:
     campaign_id = campaigns.key(connection, campaign)
     found = campaigns.find(connection, campaign)
@@ -80,7 +72,7 @@ def _lines(connection: Connection, campaign: str) -> Iterator[str]:
         LabelFailureRow, CandidateRow
     )
     yield from _rows(connection, LabelFailureRow, failures.join(GenerationRow).where(this))
-    for ids in chunked(frame_ids(connection, campaign)):
+    for ids in chunked(campaigns.frame_ids(connection, campaign)):
         frames = select(FrameRow.id.label("frame_id"), *_columns(FrameRow)).where(FrameRow.id.in_(ids))
         yield from _rows(connection, FrameRow, frames)
         labels = select(*_columns(LabelRow)).where(LabelRow.frame_id.in_(ids), LabelRow.level_id == level_id)

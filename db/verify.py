@@ -13,7 +13,6 @@ from al_engine.errors import AlEngineError
 from al_engine.lifecycle import CandidateState, GenerationState
 from al_engine.records import Generation
 from db import campaigns, generations
-from db.dump import frame_ids
 from db.frames import FRAME_COLUMNS, frame_of
 from db.labels import largest_force
 from db.rows import chunked
@@ -43,7 +42,7 @@ def verify(store: Store, campaign: str) -> list[str]:
     with store.database.read() as connection:
         level_id, _ = campaigns.level(connection, campaigns.key(connection, campaign))
         problems = list(_sqlite(connection)) if store.database.is_sqlite else []
-        for ids in chunked(frame_ids(connection, campaign)):
+        for ids in chunked(campaigns.frame_ids(connection, campaign)):
             problems += _readable(lambda some: _frames(connection, some), ids)
             problems += _readable(lambda some: _labels(connection, some, level_id), ids)
         try:
