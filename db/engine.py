@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 
-from al_engine.errors import DatabaseError
+from al_engine.errors import AlEngineError, DatabaseError
 
 BUSY_SECONDS: Final = 60
 """How long a writer waits for another."""
@@ -59,7 +59,8 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
         cursor.execute(f"PRAGMA {name} = {value}")
     mode = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "delete"
     if cursor.execute("PRAGMA journal_mode").fetchone()[0] != mode:
-        cursor.execute(f"PRAGMA journal_mode = {mode}")
+        with suppress(sqlite3.OperationalError):  # in use by another process, which set it or will
+            cursor.execute(f"PRAGMA journal_mode = {mode}")
     cursor.close()
 
 
@@ -129,10 +130,12 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
+            if isinstance(error, StatementError) and isinstance(error.orig, AlEngineError):
+                raise error.orig from None  # from a column type
             raise self._one_line(error) from error
 
     def _one_line(self, error: Exception) -> DatabaseError:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
         primary = getattr(
             getattr(cause, "diag", None), "message_primary", None
         )  # without PostgreSQL's values

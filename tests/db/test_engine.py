@@ -123,6 +123,14 @@ def test_sqlite_is_set_up(tmp_path: Path) -> None:
     database.close()
 
 
+def test_the_journal_mode_follows_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    for safe, mode in ((True, "wal"), (False, "delete")):
+        monkeypatch.setattr("db.engine.wal_is_safe", lambda _version, safe=safe: safe)
+        with Store.open(url) as store, store.database.read() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == mode
+
+
 def test_a_writer_takes_the_lock_before_it_reads(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     Store.open(url).close()

@@ -135,6 +135,6 @@ def test_labels_of_earlier_generations_only(store: Store) -> None:
 def test_unknown_frames_are_named(store: Store) -> None:
     with pytest.raises(InputError, match="no such frame"):
         store.frames(["ab" * 32])
-    with pytest.raises(InputError, match="64 hexadecimal digits"):
+    with pytest.raises(InputError, match=r"^frame id = 'xy': a frame id has 64 hexadecimal digits"):
         store.frames(["xy"])
     assert LEVEL in label_of(frame_of(1)).level_of_theory
