@@ -61,7 +61,10 @@ class Prediction:
         force_noise: tau_m,a² (scaled by t), shape (n_members, n_atoms), (eV/Å)².
         epistemic_scale: e, the factor on the members' covariance.
         features: Mean over atoms of the last invariants, all members, shape (n_frames, n_features).
-        stress: Mean stress, shape (n_frames, 3, 3), eV/Å³, positive in tension; None if not asked.
+        member_stress: Shape (n_members, n_frames, 3, 3), eV/Å³, positive in tension; NaN where a
+            direction is not periodic; None where no frame has a stress.
+        stress_noise: Variance of a Mandel component from the noise (scaled by s), math 6, shape
+            (n_members, n_frames), (eV/Å³)²; None as above.
     """
 
     frame_index: NDArray[np.int64]
@@ -72,7 +75,8 @@ class Prediction:
     force_noise: Array
     epistemic_scale: float
     features: Array
-    stress: Array | None = None
+    member_stress: Array | None = None
+    stress_noise: Array | None = None
 
     @property
     def n_frames(self) -> int:
@@ -90,6 +94,20 @@ class Prediction:
         """Mean over members, shape (n_atoms, 3), eV/Å."""
         mean: Array = self.member_forces.mean(axis=0)
         return mean
+
+    @cached_property
+    def stress(self) -> Array | None:
+        """Mean over members, shape (n_frames, 3, 3), eV/Å³; None where no frame has a stress."""
+        return None if self.member_stress is None else self.member_stress.mean(axis=0)
+
+    @cached_property
+    def stress_sd(self) -> Array | None:
+        """Total deviation of a Mandel component, rms over the six, shape (n_frames,), eV/Å³."""
+        if self.member_stress is None or self.stress_noise is None:
+            return None
+        spread = ((self.member_stress - self.member_stress.mean(axis=0)) ** 2).sum(axis=(2, 3)) / 6
+        sd: Array = np.sqrt((self.stress_noise + self.epistemic_scale * spread).mean(axis=0))
+        return sd
 
     @cached_property
     def energy_deviation(self) -> Array:

@@ -25,6 +25,7 @@ class FrameBatch:
         cells: Shape (n_frames, 3, 3), rows, Å.
         neighbor: Shape (n_atoms, n_slots).
         shift: Whole cell vectors to the neighbor, shape (n_atoms, n_slots, 3), working precision.
+        is_bulk: Whether all directions are periodic, so that there is a stress, shape (n_frames,).
         padding: Displacement added to padded slots, beyond every cut-off, shape (n_atoms, n_slots, 3).
         n_frames: Number of frames.
     """
@@ -36,6 +37,7 @@ class FrameBatch:
     neighbor: Tensor
     shift: Tensor
     padding: Tensor
+    is_bulk: Tensor
     n_frames: int
 
     @property
@@ -48,6 +50,12 @@ class FrameBatch:
         cells = self.cells if cells is None else cells
         own = cells.index_select(-3, self.frame_index)
         return self.shift @ own + self.padding
+
+    @property
+    def volume(self) -> Tensor:
+        """Volume of each cell, shape (n_frames,), Å³; 1 where a direction is not periodic."""
+        volume: Tensor = torch.linalg.det(self.cells).abs()
+        return torch.where(self.is_bulk, volume, torch.ones_like(volume))
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """Sum per-atom values (..., n_atoms) over each frame: (..., n_frames)."""
@@ -106,5 +114,6 @@ def collate(
         neighbor=integers(np.concatenate([t.neighbor for t in tables]) + first[:, None]),
         shift=floats(np.concatenate([t.shift for t in tables])),
         padding=floats(padding),
+        is_bulk=torch.as_tensor([g.frame.pbc.all() for g in graphs], device=device),
         n_frames=len(graphs),
     )

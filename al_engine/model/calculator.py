@@ -7,18 +7,20 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from al_engine.model.ensemble import Ensemble
 
 
 class EnsembleCalculator(Calculator):  # type: ignore[misc]
-    """Energy (eV) and forces (eV/Å) of the ensemble's mean.
+    """Energy (eV), forces (eV/Å) and, where all directions are periodic, stress (eV/Å³) of the mean.
 
     Further results, total uncertainty: `energy_sd` (eV), `forces_sd` (n_atoms,) (eV/Å, sqrt(trace/3) of
-    each atom's block), `energy_sd_epistemic`, `forces_sd_epistemic`, `member_energies`.
+    each atom's block), `stress_sd` (eV/Å³, of a Mandel component), `energy_sd_epistemic`,
+    `forces_sd_epistemic`, `member_energies`.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
@@ -43,4 +45,7 @@ class EnsembleCalculator(Calculator):  # type: ignore[misc]
             "forces_sd_epistemic": p.epistemic.force_sd,
             "member_energies": p.member_energy[:, 0],
         }
+        if p.stress is not None and p.stress_sd is not None:
+            results["stress"] = full_3x3_to_voigt_6_stress(p.stress[0])
+            results["stress_sd"] = float(p.stress_sd[0])
         self.results = results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -125,7 +126,8 @@ class Ensemble:
             raise InputError("predict needs at least one frame")
         as_frames = [f if isinstance(f, Frame) else _unconstrained(f) for f in frames]
         graphs = [graph(f, self.elements, self.net.arch.r_max) for f in as_frames]
-        parts = [self._predict(chunk) for chunk in _chunks(graphs)]
+        with_stress = any(f.pbc.all() for f in as_frames)
+        parts = [self._predict(chunk, with_stress=with_stress) for chunk in _chunks(graphs)]
         n_atoms = [f.n_atoms for f in as_frames]
         return Prediction(
             frame_index=np.repeat(np.arange(len(n_atoms)), n_atoms),
@@ -136,19 +138,29 @@ class Ensemble:
             force_noise=np.concatenate([p.force_noise for p in parts], axis=1),
             epistemic_scale=self.scales[2],
             features=np.concatenate([p.features for p in parts]),
+            member_stress=_joined([p.member_stress for p in parts if p.member_stress is not None]),
+            stress_noise=_joined([p.stress_noise for p in parts if p.stress_noise is not None]),
         )
 
-    def _predict(self, graphs: Sequence[Graph]) -> Prediction:
+    def _predict(self, graphs: Sequence[Graph], *, with_stress: bool) -> Prediction:
         """Predict one batch: one backward pass for all members' forces, one for the noise."""
         batch = collate(graphs, self.net.arch.r_max, device=self.device, dtype=self.dtype)
         x = batch.positions.expand(self.n_members, -1, -1).clone().requires_grad_()
-        out = self.net(x, batch.offset(), batch)
+        strain = x.new_zeros(self.n_members, batch.n_frames, 3, 3).requires_grad_()
+        out = self.net(x, batch.offset(), batch, strain if with_stress else None)
         energy = batch.sum_over_atoms(out.energy)
         variance = batch.sum_over_atoms(out.variance)
-        (gradient,) = torch.autograd.grad(energy.sum(), x, retain_graph=True)
-        (noise_gradient,) = torch.autograd.grad(variance.sum(), x)
+        inputs = [x, strain] if with_stress else [x]
+        gradient, *strained = torch.autograd.grad(energy.sum(), inputs, retain_graph=True)
+        noise_gradient, *noise_strained = torch.autograd.grad(variance.sum(), inputs)
         s, t, _ = self.scales
+        stress = stress_noise = None
         with torch.no_grad():
+            if strained:
+                stress = torch.where(batch.is_bulk[:, None, None], _symmetric(strained[0]), math.nan)
+                stress /= batch.volume[:, None, None]
+                slope = (_symmetric(noise_strained[0]) ** 2).sum(dim=(-1, -2)) / (4 * variance * 6)
+                stress_noise = slope / batch.volume**2 + self.net.stress_noise(variance, batch.volume)
             force_noise = t * self.net.force_noise(out.variance)
             features = self._frame_features(out.features, batch)
         return Prediction(
@@ -160,6 +172,8 @@ class Ensemble:
             force_noise=_numpy(force_noise),
             epistemic_scale=self.scales[2],
             features=_numpy(features),
+            member_stress=None if stress is None else _numpy(stress),
+            stress_noise=None if stress_noise is None else s * _numpy(stress_noise),
         )
 
     def isolated_energy(self, graphs: Sequence[Graph]) -> np.ndarray:
@@ -193,6 +207,14 @@ def _chunks(graphs: Sequence[Graph]) -> Iterator[list[Graph]]:
         chunk.append(item)
         n_atoms += item.frame.n_atoms
     yield chunk
+
+
+def _symmetric(matrices: Tensor) -> Tensor:
+    return 0.5 * (matrices + matrices.transpose(-1, -2))
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray | None:
+    return np.concatenate(parts, axis=1) if parts else None
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -149,17 +149,21 @@ class StackedPotential(nn.Module):
         self.noise_in, self.noise_out = StackedLinear(m, c, c), StackedLinear(m, c, 1, 0.1)
         self.noise_bias = nn.Parameter(torch.full((m, 1), -4.0))
         self.log_length = nn.Parameter(torch.full((m,), math.log(0.1)))
+        self.log_strain_length = nn.Parameter(torch.full((m,), math.log(0.1)))
         self.log_white = nn.Parameter(torch.full((m,), math.log(1e-2)))
 
-    def forward(self, positions: Tensor, offset: Tensor, batch: FrameBatch) -> AtomOutput:
+    def forward(
+        self, positions: Tensor, offset: Tensor, batch: FrameBatch, strain: Tensor | None = None
+    ) -> AtomOutput:
         """Evaluate every member.
 
         Args:
             positions: Shape (n_members, n_atoms, 3), Å.
             offset: Displacements of images and padding, shape (n_atoms, n_slots, 3), Å.
             batch: Connectivity and species.
+            strain: Symmetric, shape (n_members, n_frames, 3, 3): displacements d become d + d @ strain.
         """
-        edges = self._edges(positions, offset, batch)
+        edges = self._edges(positions, offset, batch, strain)
         nodes: Nodes | None = None
         invariants = []
         for layer in self.layers:
@@ -174,12 +178,14 @@ class StackedPotential(nn.Module):
         scale = (functional.softplus(raw) + MIN_NOISE) * self.arch.force_scale
         return AtomOutput(energy, scale * scale, features)
 
-    def _edges(self, positions: Tensor, offset: Tensor, batch: FrameBatch) -> Edges:
+    def _edges(self, positions: Tensor, offset: Tensor, batch: FrameBatch, strain: Tensor | None) -> Edges:
         """Distances and directions to the neighbors, and what the layers need of them."""
         m, n, _ = positions.shape
         source = batch.neighbor.reshape(-1)
         neighbors = positions.index_select(1, source).view(m, n, -1, 3)
         vectors = neighbors - positions.unsqueeze(2) + offset
+        if strain is not None:
+            vectors = vectors + vectors @ strain.index_select(1, batch.frame_index)
         r = torch.linalg.vector_norm(vectors, dim=-1)
         pair = batch.species.unsqueeze(-1) * self.arch.n_species + batch.species[batch.neighbor]
         return Edges(r, self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), pair, source)
@@ -188,6 +194,10 @@ class StackedPotential(nn.Module):
         """tau_a² = v_a / l² + delta_F² (math 1, scale `local`), (eV/Å)², from v_a (n_members, n_atoms)."""
         white = (2 * self.log_white).exp() * self.arch.force_scale**2
         return variance * (-2 * self.log_length).exp().unsqueeze(-1) + white.unsqueeze(-1)
+
+    def stress_noise(self, variance: Tensor, volume: Tensor) -> Tensor:
+        """sigma² / (l_eta V)² of each Mandel component (math 6), (eV/Å³)², shape (n_members, n_frames)."""
+        return variance * (-2 * self.log_strain_length).exp().unsqueeze(-1) / volume**2
 
 
 def spherical_harmonics(unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:

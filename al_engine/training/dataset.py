@@ -26,6 +26,8 @@ class TrainingBatch:
         n_modes: Force components that are not rigid motion, shape (n_frames,).
         n_atoms: Shape (n_frames,).
         fold: Shape (n_frames,).
+        stress: Shape (n_frames, 3, 3), eV/Å³; zeros where a frame has none.
+        has_stress: 1 where a frame has a stress, else 0, shape (n_frames,).
     """
 
     frames: FrameBatch
@@ -34,6 +36,13 @@ class TrainingBatch:
     n_modes: Tensor
     n_atoms: Tensor
     fold: Tensor
+    stress: Tensor
+    has_stress: Tensor
+
+    @property
+    def n_labels(self) -> Tensor:
+        """Numbers in the label of each frame, shape (n_frames,)."""
+        return 1 + 3 * self.n_atoms + 6 * self.has_stress
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,15 @@ class Dataset:
     forces: tuple[NDArray[np.float64], ...]
     n_modes: NDArray[np.int64]
     folds: NDArray[np.int64]
+    stresses: NDArray[np.float64]
+    """NaN where a frame has none."""
     cutoff: float
+
+    @property
+    def has_stress(self) -> NDArray[np.bool_]:
+        """Which frames have a stress, shape (n_frames,)."""
+        known: NDArray[np.bool_] = np.isfinite(self.stresses.sum(axis=(1, 2)))
+        return known
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -65,6 +82,8 @@ class Dataset:
             n_modes=tensor(self.n_modes[chosen], dtype),
             n_atoms=tensor(np.array([g.frame.n_atoms for g in graphs]), dtype),
             fold=tensor(self.folds[chosen], torch.int64),
+            stress=tensor(np.nan_to_num(self.stresses[chosen]), dtype),
+            has_stress=tensor(self.has_stress[chosen], dtype),
         )
 
 
@@ -86,8 +105,16 @@ def build_dataset(
         forces=tuple(item.label.forces for item in items),
         n_modes=np.array([internal_modes(item.frame) for item in items]),
         folds=np.array([entry.fold for entry in training_set]),
+        stresses=np.array([_stress(item) for item in items]),
         cutoff=cutoff,
     )
+
+
+def _stress(item: LabeledFrame) -> NDArray[np.float64]:
+    """Return the stress of the label; NaN where there is none, or a direction is not periodic."""
+    if item.label.stress is None or not item.frame.pbc.all():
+        return np.full((3, 3), np.nan)
+    return item.label.stress
 
 
 def internal_modes(frame: Frame) -> int:

@@ -27,6 +27,9 @@ class FoldResiduals:
         coupled: Shape (n_atoms, 3), eV/Å.
         energy_variance: Shape (n_frames,), eV².
         force_noise: Shape (n_atoms,), (eV/Å)².
+        stress: Shape (n_frames, 3, 3), eV/Å³; zeros where a frame has none.
+        stress_noise: Shape (n_frames,), (eV/Å³)².
+        volume: Shape (n_frames,), Å³.
         nll: Mean negative log likelihood a label, nats.
         frame_n_atoms: Shape (n_frames,).
     """
@@ -35,6 +38,9 @@ class FoldResiduals:
     coupled: NDArray[np.float64]
     energy_variance: NDArray[np.float64]
     force_noise: NDArray[np.float64]
+    stress: NDArray[np.float64]
+    stress_noise: NDArray[np.float64]
+    volume: NDArray[np.float64]
     nll: float
     frame_n_atoms: NDArray[np.int64]
 
@@ -53,6 +59,7 @@ def fold_residuals(net: StackedPotential, dataset: Dataset, *, with_noise: bool)
         own = Residuals(
             res.energy[member, frames], res.coupled[atom_member, atoms],
             res.energy_variance[member, frames], res.force_noise[atom_member, atoms],
+            res.stress[member, frames], res.stress_noise[member, frames],
         )  # fmt: skip
         parts.append((own, nll[member, frames], batch))
 
@@ -67,7 +74,10 @@ def fold_residuals(net: StackedPotential, dataset: Dataset, *, with_noise: bool)
         joined([own.coupled for own, _, _ in parts]),
         joined([own.energy_variance for own, _, _ in parts]),
         joined([own.force_noise for own, _, _ in parts]),
-        float(total_nll / (1 + 3 * n_atoms).sum()),
+        joined([own.stress for own, _, _ in parts]),
+        joined([own.stress_noise for own, _, _ in parts]),
+        joined([batch.frames.volume for _, _, batch in parts]),
+        float(total_nll / joined([batch.n_labels for _, _, batch in parts]).sum()),
         n_atoms.astype(np.int64),
     )
 
@@ -90,7 +100,7 @@ def start_noise(net: StackedPotential, fold: FoldResiduals, dataset: Dataset) ->
     """Set the noise to the size of each member's out-of-fold residuals, the same on every atom.
 
     sigma² / n_atoms = mean r_E² / n_atoms; 1/l² by the closed form of math 3 for nine tenths of the
-    force residuals, white noise for the last tenth.
+    force residuals, white noise for the last tenth; 1/l_eta² likewise from the stress.
     """
     scale = net.arch.force_scale
     frame_of_atom = np.repeat(np.arange(len(dataset)), fold.frame_n_atoms)
@@ -103,5 +113,10 @@ def start_noise(net: StackedPotential, fold: FoldResiduals, dataset: Dataset) ->
         local = math.sqrt(v) / scale
         net.noise_bias[member] = local if local > 20 else math.log(math.expm1(local))
         net.log_length[member] = 0.5 * math.log(v / (0.9 * tau2))
+        bulk = own & dataset.has_stress
+        if bulk.any():
+            virial = (fold.stress[bulk] * fold.volume[bulk, None, None]) ** 2
+            per_variance = np.mean(virial, axis=(1, 2)) / (v * fold.frame_n_atoms[bulk])
+            net.log_strain_length[member] = -0.5 * math.log(float(per_variance.mean()) + 1e-6)
         net.log_white[member] = 0.5 * math.log(0.1 * tau2) - math.log(scale)
     net.noise_out.weight.zero_()

@@ -100,7 +100,7 @@ def _loss(net: StackedPotential, batch: TrainingBatch, settings: Training, *, li
     res = residuals(net, batch, with_noise=likelihood)
     weights = fold_weights(batch.fold, net.arch.n_members).to(batch.energy)
     if likelihood:
-        values = coherent_nll(res, batch) / (1 + 3 * batch.n_atoms)
+        values = coherent_nll(res, batch) / batch.n_labels
     else:
         values = squared_error(res, batch, settings.energy_weight) / net.arch.force_scale**2
     return ((values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)).sum()

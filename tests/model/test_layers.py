@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
-from networks import ensemble, ethanol
+from networks import carbon_crystal, ensemble, ethanol
 
 from al_engine.errors import InputError
 from al_engine.model.ensemble import Ensemble
@@ -77,6 +77,12 @@ def test_the_calculator_gives_what_predict_gives():
     np.testing.assert_array_equal(atoms.get_forces(), p.forces)
     np.testing.assert_array_equal(atoms.calc.results["forces_sd"], p.total.force_sd)
     assert atoms.calc.results["energy_sd"] == p.total.energy_sd[0]
+    assert "stress" not in atoms.calc.results
+    crystal = carbon_crystal().to_ase()
+    crystal.calc = model.calculator()
+    q = model.predict([carbon_crystal()])
+    assert q.stress is not None
+    np.testing.assert_allclose(crystal.get_stress(voigt=False), q.stress[0])
 
 
 def test_repulsion_of_two_protons_close_together_is_coulombs_with_the_universal_screening():

@@ -1,6 +1,7 @@
 """The loss against a dense normal density, and who learns from what. Float64."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,9 +71,7 @@ def dense(net: StackedPotential, data: TrainingBatch, member: int, frame: int) -
 def test_one_pass_likelihood_equals_the_dense_normal_density():
     net, data = network(), batch(dataset())
     res = residuals(net, data, with_noise=True)
-    full = TrainingBatch(
-        data.frames, data.energy, data.forces, 3 * data.n_atoms, data.n_atoms, data.fold
-    )  # all 3 N components: the density that the dense one is
+    full = replace(data, n_modes=3 * data.n_atoms)  # all 3 N components: the density that the dense one is
     constant = 0.5 * math.log(2 * math.pi) * (1 + 3 * data.n_atoms)
     nll = (coherent_nll(res, full) + constant).detach().numpy()
     expected = [[dense(net, data, m, f) for f in range(6)] for m in range(3)]
@@ -125,3 +124,56 @@ def test_internal_modes_by_hand():
     assert internal_modes(frame((0, 0, 0), (1, 0, 0), (0, 1, 0))) == 3
     cell = Frame(np.ones(2), np.array([[0.0, 0, 0], [1, 1, 1]]), 3 * np.eye(3), np.ones(3))
     assert internal_modes(cell) == 3
+
+
+def crystal(seed: int) -> LabeledFrame:
+    rng = np.random.default_rng(seed)
+    cell = 2.5 * np.eye(3) + rng.normal(0, 0.1, (3, 3))
+    frame = Frame(
+        np.array([8, 1]),
+        np.array([[0.0, 0, 0], [1.2, 1.1, 1.3]]) + rng.normal(0, 0.1, (2, 3)),
+        cell,
+        np.ones(3),
+    )
+    stress = rng.normal(0, 0.1, (3, 3))
+    label = Label(frame.frame_id, "test", -3.0, rng.normal(0, 1, (2, 3)), stress + stress.T)
+    return LabeledFrame(frame, label, 0, Origin.INITIAL, frame.frame_id)
+
+
+def test_one_pass_likelihood_with_a_stress_equals_the_dense_normal_density():
+    """Strain in the Mandel basis as six more coordinates (math 6): C = diag + u u^T over (E, F, S)."""
+    item = crystal(0)
+    data = build_dataset([item], [TrainingFrame(item.frame.frame_id, 0)], ENERGIES, 4.0)
+    net, one = network(), batch(data)
+    full = replace(one, n_modes=3 * one.n_atoms)
+    nll = coherent_nll(residuals(net, full, with_noise=True), full).detach().numpy()
+    x = one.frames.positions.expand(3, -1, -1).clone().requires_grad_()
+    strain = torch.zeros(3, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    out = net(x, one.frames.offset(), one.frames, strain)
+    mu, variance = (one.frames.sum_over_atoms(v) for v in (out.energy, out.variance))
+    slopes = torch.autograd.grad(mu.sum(), [x, strain], retain_graph=True)
+    noise_slopes = torch.autograd.grad(variance.sum(), [x, strain])
+    volume = float(one.frames.volume[0])
+    tau2 = net.force_noise(out.variance).detach()
+    stress_noise = net.stress_noise(variance, one.frames.volume).detach()
+
+    def mandel(matrix: torch.Tensor) -> np.ndarray:
+        m = 0.5 * (matrix + matrix.T).detach().numpy()
+        return np.concatenate([np.diag(m), math.sqrt(2) * m[[1, 0, 0], [2, 2, 1]]])
+
+    for m in range(3):
+        sigma = float(variance[m, 0].detach().sqrt())
+        g, g_eta = noise_slopes[0][m].reshape(-1) / (2 * sigma), mandel(noise_slopes[1][m, 0]) / (2 * sigma)
+        u = np.concatenate([[sigma], -g.numpy(), g_eta / volume])
+        diagonal = np.concatenate(
+            [[0.0], np.repeat(tau2[m].numpy(), 3), np.full(6, float(stress_noise[m, 0]))]
+        )
+        r = np.concatenate(
+            [
+                [float((one.energy[0] - mu[m, 0]).detach())],
+                (one.forces + slopes[0][m]).reshape(-1).numpy(),
+                mandel(one.stress[0]) - mandel(slopes[1][m, 0]) / volume,
+            ]
+        )
+        expected = -multivariate_normal(cov=np.diag(diagonal) + np.outer(u, u)).logpdf(r)
+        assert nll[m, 0] + 0.5 * math.log(2 * math.pi) * len(r) == pytest.approx(expected, rel=1e-9)
