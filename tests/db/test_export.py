@@ -1,6 +1,6 @@
 """An export keeps structures, labels and where they come from; it is there whole or not at all."""
 
-import sqlite3
+import sys
 from pathlib import Path
 
 import ase.db
@@ -12,8 +12,8 @@ from stored_campaign import NAME, begun, frame_of, label_of, run_campaign
 from al_engine.errors import InputError
 from al_engine.frames import Frame
 from al_engine.records import Label
-from db.export import export
-from db.query import query
+from db.export import export, to_extxyz
+from db.query import load, query
 from db.store import Store
 
 CELL = np.array([[5.0, 0.1, 0.0], [0.0, 6.0, 0.2], [0.3, 0.0, 7.0]])
@@ -132,7 +132,7 @@ def test_a_wrong_place_is_one_line(filled: Store, tmp_path: Path, name: str, wor
 def test_a_missing_package_says_how_to_get_it(
     filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r'needs h5py: pip install "al-engine\[tables\]"'):
         export(filled, NAME, tmp_path / "out.h5")
     assert list(tmp_path.iterdir()) == []
@@ -158,12 +158,8 @@ def test_hostile_text_stays_text(sqlite_store: Store, tmp_path: Path) -> None:
     level = 'PBE" pbc="T T T\nenergy=1\\'
     frame = frame_of(8)
     sqlite_store.import_labels(None, [(frame, label_of(frame, level=level))])
-    from db.export import to_extxyz
-    from db.query import load
-
     (structure,) = [s for s in load(sqlite_store, query(sqlite_store, "")) if s.row.level_of_theory == level]
     path = tmp_path / "a.extxyz"
     path.write_text(to_extxyz(structure))
     atoms = ase.io.read(path, format="extxyz")
     assert Frame.from_ase(atoms).frame_id == frame.frame_id
-    assert sqlite3.sqlite_version

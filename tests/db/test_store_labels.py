@@ -7,7 +7,6 @@ import pytest
 import sqlalchemy as sa
 from stored_campaign import (
     COST,
-    LEVEL,
     NAME,
     begun,
     candidate_of,
@@ -137,4 +136,3 @@ def test_unknown_frames_are_named(store: Store) -> None:
         store.frames(["ab" * 32])
     with pytest.raises(InputError, match=r"^frame id = 'xy': a frame id has 64 hexadecimal digits"):
         store.frames(["xy"])
-    assert LEVEL in label_of(frame_of(1)).level_of_theory
