@@ -4,12 +4,18 @@ import base64
 import logging
 import re
 
-import httpx
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
+from prefect.settings import PREFECT_API_URL
 
 from flows.assembly import assemble
+from flows.server import answers
 
 log = logging.getLogger("al_engine.campaign")
+
+
+def is_there() -> bool:
+    """Whether the Prefect server answers now; a call to one that does not takes a quarter of a minute."""
+    return answers(PREFECT_API_URL.value() or "")
 
 
 def artifact_key(campaign: str) -> str:
@@ -18,7 +24,7 @@ def artifact_key(campaign: str) -> str:
 
 
 def publish(campaign: str, generation: int, database_url: str | None = None) -> None:
-    """Show a closed generation; a server that is away costs the picture and nothing else."""
+    """Show a closed generation; a server that is away costs the pictures and nothing else."""
     from al_engine.report.figures import generation_figure
     from al_engine.report.text import generation_markdown
 
@@ -35,14 +41,10 @@ def publish(campaign: str, generation: int, database_url: str | None = None) -> 
         image = generation_figure(
             generation, model, store.labeled(campaign), generations, device=run.config.device
         )
-    title = f"{campaign}, generation {generation}"
-    key = artifact_key(campaign)
-    try:
-        create_markdown_artifact(key=f"{key}-errors", markdown=text, description=title)
-        create_image_artifact(
-            key=f"{key}-plot",
-            image_url=f"data:image/png;base64,{base64.b64encode(image).decode()}",
-            description=title,
-        )
-    except httpx.HTTPError as error:
-        log.warning("the artifacts of generation %d could not be stored: %s", generation, error)
+    if not is_there():
+        log.warning("the Prefect server is away: no artifacts of generation %d", generation)
+        return
+    title, key = f"{campaign}, generation {generation}", artifact_key(campaign)
+    plot = f"![{title}](data:image/png;base64,{base64.b64encode(image).decode()})"
+    create_markdown_artifact(key=f"{key}-errors", markdown=text, description=title)
+    create_markdown_artifact(key=f"{key}-plot", markdown=plot, description=title)

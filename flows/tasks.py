@@ -5,14 +5,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from al_engine.errors import DatabaseError
 from flows import steps
-from flows.artifacts import artifact_key, publish
+from flows.artifacts import artifact_key, is_there, publish
 from flows.driver import Step
 from flows.progress import Watcher, watching
 
@@ -35,16 +34,15 @@ def progress_bar(campaign: str, generation: int) -> Watcher:
         now = time.monotonic()
         if not total or (now < moved + PROGRESS_EVERY_S and done < total):
             return
+        moved = now
+        if not is_there():
+            return  # the work goes on without a bar
         percent = 100 * done / total
-        try:
-            if bar:
-                update_progress_artifact(artifact_id=bar[0], progress=percent)
-            else:
-                key = f"{artifact_key(campaign)}-{generation}-{stage}"
-                bar.append(create_progress_artifact(progress=percent, key=key, description=stage))
-            moved = time.monotonic()
-        except httpx.HTTPError:
-            moved = float("inf")  # the server is away: the work goes on without a bar
+        if bar:
+            update_progress_artifact(artifact_id=bar[0], progress=percent)
+        else:
+            key = f"{artifact_key(campaign)}-{generation}-{stage}"
+            bar.append(create_progress_artifact(progress=percent, key=key, description=stage))
 
     return watch
 

@@ -98,9 +98,8 @@ def test_each_generation_leaves_a_table_and_a_plot(smoke: Finished, client: Sync
     assert "Exits of walkers" in newest
     assert "Not converged" in newest
     for plot in plots:
-        kind, _, data = plot.data.partition(",")
-        assert kind == "data:image/png;base64"
-        assert base64.b64decode(data).startswith(b"\x89PNG")
+        _, _, data = plot.data.partition("(data:image/png;base64,")
+        assert base64.b64decode(data.removesuffix(")")).startswith(b"\x89PNG")
     bars = artifacts(client, "smoke-1-train")
     assert [bar.data for bar in bars] == [100.0]
 
