@@ -1,10 +1,14 @@
 """Campaigns run as a user runs them."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -36,3 +40,24 @@ def command(
     return subprocess.run(
         line, check=False, capture_output=True, text=True, cwd=cwd, env=environment(env), timeout=300
     )
+
+
+def reduced(name: str, folder: Path) -> Path:
+    """Write a configuration of `configs/` into a folder, as small as it can be and still be run."""
+    data = YAML(typ="safe").load((CONFIGS / f"{name}.yaml").read_text())
+    sampler = data["exploration"]["sampler"] | {"n_walkers": 2, "n_steps": 20, "stride": 5}
+    data |= {
+        "initial": {"n_frames": 6},
+        "model": {"n_members": 2, "n_channels": 8, "n_layers": 1},
+        "training": {"n_steps": 30},
+        "exploration": {"sampler": sampler},
+        "selection": {"n_frames": 2},
+        "audit": {"n_frames": 2},
+        "max_generations": 1,
+        "device": "cpu",
+    }
+    for system in data["systems"]:
+        shutil.copy(CONFIGS / system["structure"], folder)
+    file = folder / f"{name}.yaml"
+    file.write_text(json.dumps(data, indent=1))  # JSON is YAML
+    return file

@@ -111,7 +111,7 @@ def verify(
 ) -> int:
     """Prove the database: hashes, life cycles, foreign keys."""
     from db.dump import canonical_dump
-    from db.dump import verify as check
+    from db.verify import verify as check
     from flows.assembly import assemble
 
     with assemble(campaign, database) as run:
