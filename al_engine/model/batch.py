@@ -25,6 +25,7 @@ class FrameBatch:
         cells: Shape (n_frames, 3, 3), rows, Å.
         neighbor: Shape (n_atoms, n_slots).
         shift: Whole cell vectors to the neighbor, shape (n_atoms, n_slots, 3), working precision.
+        electrons: Charge (e) and number of unpaired electrons, shape (n_frames, 2).
         is_bulk: Whether all directions are periodic, so that there is a stress, shape (n_frames,).
         padding: Displacement added to padded slots, beyond every cut-off, shape (n_atoms, n_slots, 3).
         n_frames: Number of frames.
@@ -37,6 +38,7 @@ class FrameBatch:
     neighbor: Tensor
     shift: Tensor
     padding: Tensor
+    electrons: Tensor
     is_bulk: Tensor
     n_frames: int
 
@@ -114,6 +116,7 @@ def collate(
         neighbor=integers(np.concatenate([t.neighbor for t in tables]) + first[:, None]),
         shift=floats(np.concatenate([t.shift for t in tables])),
         padding=floats(padding),
+        electrons=floats(np.array([[g.frame.charge, g.frame.multiplicity - 1] for g in graphs])),
         is_bulk=torch.as_tensor([g.frame.pbc.all() for g in graphs], device=device),
         n_frames=len(graphs),
     )

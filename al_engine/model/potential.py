@@ -96,10 +96,15 @@ class Interaction(nn.Module):
         self.products = Products(m, arch.n_species, c, vectors=not last)
         self.mix_invariants = StackedLinear(m, c, c)
         self.mix_vectors = None if last else StackedLinear(m, c, c)
+        self.gate = nn.Parameter(0.1 * torch.randn(m, 2, c))
         self.keep = None if first else StackedLinear(m, c, c)
 
-    def forward(self, edges: Edges, species: Tensor, nodes: Nodes | None) -> Nodes:
-        """Return the next features of each atom; `nodes` is None in the first layer."""
+    def forward(self, edges: Edges, batch: FrameBatch, nodes: Nodes | None) -> Nodes:
+        """Return the next features of each atom; `nodes` is None in the first layer.
+
+        Charge and unpaired electrons scale the invariants channel by channel, so that a neutral closed
+        shell is untouched and an atom without neighbors stays at zero.
+        """
         m, n, k = edges.radial.shape[:3]
         pair = self.pair.index_select(1, edges.pair.reshape(-1)).view(m, n, k, -1)
         hidden = functional.silu(self.radial_in(edges.radial)) * pair
@@ -118,10 +123,12 @@ class Interaction(nn.Module):
             a[1] = a[1] + (paths[4].unsqueeze(-2) * vectors).sum(dim=-3)
         if nodes is not None:
             a = [linear(x) for linear, x in zip(self.mix, a, strict=True)]
-        invariants, vectors_out = self.products(a[0], a[1], a[2], species)
+        invariants, vectors_out = self.products(a[0], a[1], a[2], batch.species)
         invariants = self.mix_invariants(invariants)
         if nodes is not None and self.keep is not None:
             invariants = invariants + self.keep(nodes.invariants)
+        gate = (1 + batch.electrons @ self.gate).index_select(1, batch.frame_index)
+        invariants = invariants * gate
         if vectors_out is not None and self.mix_vectors is not None:
             vectors_out = self.mix_vectors(vectors_out)
         return Nodes(invariants, vectors_out)
@@ -167,7 +174,7 @@ class StackedPotential(nn.Module):
         nodes: Nodes | None = None
         invariants = []
         for layer in self.layers:
-            nodes = layer(edges, batch.species, nodes)
+            nodes = layer(edges, batch, nodes)
             invariants.append(nodes.invariants)
         features = torch.cat(invariants, dim=-1)
         hidden = functional.silu(self.energy_in(invariants[-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from al_engine.model.potential import StackedPotential
@@ -18,8 +19,7 @@ def fit_readout(net: StackedPotential, dataset: Dataset, energy_weight: float) -
     the readout; gradient steps of bounded length would spend most of a short training on it.
     """
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
-    stride = max(1, len(dataset) // _MAX_FRAMES)
-    batch = dataset.batch(range(0, len(dataset), stride), device=device, dtype=dtype)
+    batch = dataset.batch(_from_each_fold(dataset, _MAX_FRAMES), device=device, dtype=dtype)
     x = batch.frames.positions.expand(net.arch.n_members, -1, -1).clone().requires_grad_()
     with torch.no_grad():
         net.energy_out.weight.zero_()
@@ -48,3 +48,11 @@ def fit_readout(net: StackedPotential, dataset: Dataset, energy_weight: float) -
             gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
             solution = torch.linalg.solve(gram, design @ target)
             net.readout.weight[member] = solution.to(dtype).unsqueeze(-1)
+
+
+def _from_each_fold(dataset: Dataset, n_frames: int) -> list[int]:
+    """Choose frames of all folds alike: the first of each, then the second of each ..."""
+    folds = dataset.folds
+    rank = np.array([(folds[:k] == fold).sum() for k, fold in enumerate(folds)])
+    chosen: list[int] = np.lexsort((folds, rank))[:n_frames].tolist()
+    return chosen

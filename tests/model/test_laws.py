@@ -261,3 +261,13 @@ def test_stress_noise_of_a_supercell_falls_as_one_over_its_size():
     p, q = model.predict([cell]), model.predict([supercell(cell, (2, 1, 3))])
     np.testing.assert_allclose(q.member_stress, p.member_stress, rtol=1e-8, atol=1e-11)
     np.testing.assert_allclose(q.stress_noise, p.stress_noise / 6, rtol=1e-8)
+
+
+def test_charge_and_multiplicity_change_the_energy_and_isolated_atoms_stay_exact():
+    model, neutral = ensemble(), ethanol()
+    ion = Frame(neutral.numbers, neutral.positions, charge=1, multiplicity=2)
+    triplet = Frame(neutral.numbers, neutral.positions, multiplicity=3)
+    p = model.predict([neutral, ion, triplet, Frame(np.array([8]), np.zeros((1, 3)), multiplicity=3)])
+    assert len(set(p.energy.round(6))) == 4
+    assert p.member_energy[:, 3].tolist() == [-102.0] * 3
+    np.testing.assert_array_equal(p.member_energy[:, 0], model.predict([neutral]).member_energy[:, 0])

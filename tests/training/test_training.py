@@ -1,6 +1,7 @@
 """Folds, the optimizer and a short training."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from al_engine.records import LabeledFrame
 from al_engine.training.crossfit import assign_folds
 from al_engine.training.fold import fold_residuals
 from al_engine.training.optimizer import StackedMuon, orthogonalized
+from al_engine.training.readout import fit_readout
 from al_engine.training.trainer import LOG_COLUMNS, train
 
 ITEMS = [labeled(k) for k in range(24)]
@@ -106,3 +108,15 @@ def test_training_on_an_easy_surface_learns_it():
     error = float(np.sqrt(np.mean(fold_residuals(net, data, with_noise=False).coupled ** 2)))
     assert error < 0.35 * size
     assert np.isfinite(result.fold.nll)
+
+
+@pytest.mark.parametrize("n_frames", [12, 72, 96])
+def test_the_readout_starts_from_frames_of_every_fold_however_many_there_are(n_frames: int):
+    """Folds often alternate, so that frames at a fixed stride may all be of one fold."""
+    data = dataset(n_frames)
+    net = network().float()
+    before = np.sqrt(np.mean(fold_residuals(net, data, with_noise=False).energy ** 2))
+    fit_readout(net, data, energy_weight=10.0)
+    after = fold_residuals(net, data, with_noise=False)
+    assert np.sqrt(np.mean(after.energy**2)) < before
+    assert np.isfinite(after.coupled).all()
