@@ -3,7 +3,7 @@
 import sqlite3
 import time
 
-from al_engine.errors import InputError
+from al_engine.errors import AlEngineError, InputError
 from flows.cli.options import Database
 
 
@@ -40,6 +40,9 @@ def server() -> int:
 
     with prefect_server() as api_url:
         print(f"Prefect UI: {api_url.removesuffix('/api')}   (Ctrl-C ends it)", flush=True)
-        while answers(api_url) or answers(api_url, timeout=30):
-            time.sleep(2)
-    return 1
+        try:
+            while answers(api_url, timeout=30):
+                time.sleep(2)
+        except KeyboardInterrupt:
+            return 0
+    raise AlEngineError("the Prefect server is gone")
