@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 def here(smoke: Finished, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the finished campaign; its database is the default one there."""
     monkeypatch.chdir(smoke.folder)
-    monkeypatch.delenv("AL_ENGINE_DATABASE", raising=False)
+    monkeypatch.setenv("AL_ENGINE_DATABASE", "")  # `run` sets it, and this takes that back
     return smoke.folder
 
 
