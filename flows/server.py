@@ -1,6 +1,7 @@
 """The Prefect server: the configured one if it answers, else a supervised local one, never the ephemeral."""
 
 import fcntl
+import http.client
 import json
 import os
 import socket
@@ -29,13 +30,18 @@ CLIENT = {
 
 def answers(api_url: str, timeout: float = 3.0) -> bool:
     """Whether a Prefect server answers at this address (ending in /api)."""
-    if not api_url.startswith(("http://", "https://")):
-        return False
+    return _get(f"{api_url.rstrip('/')}/health", timeout) is not None
+
+
+def _get(url: str, timeout: float = 3.0) -> bytes | None:
+    """Return what a server says, None if it says nothing."""
+    if not url.startswith(("http://", "https://")):
+        return None
     try:
-        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=timeout) as reply:  # noqa: S310
-            return bool(reply.status == 200)
-    except (OSError, ValueError):
-        return False
+        with urllib.request.urlopen(url, timeout=timeout) as reply:  # noqa: S310
+            return bytes(reply.read()) if reply.status == 200 else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
 
 
 def configured() -> str:
@@ -94,7 +100,13 @@ def _running(folder: Path) -> str | None:
         base = str(json.loads((folder / "server.json").read_text())["url"])
     except (OSError, ValueError, KeyError):
         return None
-    return base if answers(f"{base}/api") else None
+    return base if _is_ours(base, folder) else None
+
+
+def _is_ours(base: str, folder: Path) -> bool:
+    """Whether the server that answers here keeps its data in this folder: a port may be another's."""
+    said = _get(f"{base}/api/admin/settings")
+    return said is not None and json.loads(said).get("home") == str(folder)
 
 
 def _start(folder: Path) -> str:
@@ -113,7 +125,7 @@ def _start(folder: Path) -> str:
             start_new_session=True,
         )
     end = time.monotonic() + START_LIMIT_S
-    while not answers(f"{base}/api", timeout=2):
+    while not _is_ours(base, folder):
         if not (folder / "server.json").exists() or time.monotonic() > end:
             raise AlEngineError(f"the local Prefect server did not start; its log is {log}")
         time.sleep(0.1)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from running import CONFIGS, Finished, command
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and PyTorch are imported, later
+
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -43,7 +43,6 @@ def run(
     if max_generations is not None:
         loaded = loaded.model_copy(update={"max_generations": max_generations})
     url = database_address(database)
-    os.environ["AL_ENGINE_DATABASE"] = url
     console = Console(soft_wrap=True)
     register(loaded, config, url)
     with assemble(loaded.name, url) as assembly:
@@ -65,12 +64,15 @@ def _orchestrate(name: str, url: str, console: Console) -> "End":
     from flows.driver import drive
     from flows.server import answers, prefect_server
 
+    shown = shareable(url)
+    if shown is None:
+        os.environ["AL_ENGINE_DATABASE"] = url  # a password is no parameter of a run
     with prefect_server() as api_url:
         console.print(f"Prefect UI: {api_url.removesuffix('/api')}", highlight=False)
         from flows.campaign import run_campaign
 
         try:
-            return run_campaign(name, shareable(url))
+            return run_campaign(name, shown)
         except AlEngineError:
             raise
         except Exception as error:

@@ -63,7 +63,7 @@ CASES = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AL_ENGINE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("AL_ENGINE_DATABASE", "")  # `run` sets it, and this takes that back
+    monkeypatch.setenv("AL_ENGINE_DATABASE", "")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     return tmp_path
 

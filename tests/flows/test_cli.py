@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 def here(smoke: Finished, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the finished campaign; its database is the default one there."""
     monkeypatch.chdir(smoke.folder)
-    monkeypatch.setenv("AL_ENGINE_DATABASE", "")  # `run` sets it, and this takes that back
+    monkeypatch.setenv("AL_ENGINE_DATABASE", "")
     return smoke.folder
 
 
@@ -46,7 +46,7 @@ def test_a_finished_campaign_is_said_to_be_done_without_a_server(here: Path, tmp
     )
     assert done.returncode == 0, done.stderr
     assert "The campaign smoke is done" in done.stdout
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert not list(tmp_path.iterdir())
 
 
