@@ -85,7 +85,7 @@ class Curious(Calculator):
         answer = {
             "calls": Curious.n_calls,
             "torch": "torch" in sys.modules,
-            "threads": float(os.environ["OMP_NUM_THREADS"]),
+            "threads": float(os.environ.get("OMP_NUM_THREADS", "nan")),
             "electrons": 100 * atoms.get_initial_charges().sum() + atoms.get_initial_magnetic_moments().sum(),
             "info": 100 * atoms.info["charge"] + atoms.info["multiplicity"],
             "files": len(os.listdir(".")),
