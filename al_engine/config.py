@@ -110,8 +110,8 @@ class Langevin(Section):
         700.0,
     )
     """Walkers take them in turn."""
-    n_walkers: PositiveInt = 24
-    n_steps: PositiveInt = 500
+    n_walkers: Annotated[int, Field(gt=0, le=10_000)] = 24
+    n_steps: Annotated[int, Field(gt=0, le=100_000_000)] = 500
     timestep_fs: PositiveFloat = 0.5
     friction_per_fs: PositiveFloat = 0.02
     stride: PositiveInt = 20

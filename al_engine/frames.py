@@ -17,6 +17,17 @@ from al_engine.errors import StructureError
 _FORMAT = b"al-engine frame 1\n"
 
 
+def _whole(name: str, value: float) -> int:
+    """Return a number that must be whole.
+
+    Raises:
+        StructureError: It is not.
+    """
+    if float(value) != int(value):
+        raise StructureError(f"{name} = {value} must be a whole number")
+    return int(value)
+
+
 def parity_multiplicity(numbers: ArrayLike, charge: int) -> int:
     """Return the lowest multiplicity that the number of electrons allows: 1 or 2."""
     return 1 + (int(np.sum(numbers)) - charge) % 2
@@ -130,11 +141,12 @@ class Frame:
         """
         numbers = np.asarray(atoms.numbers, dtype=np.int32)
         if charge is None:
-            charge = int(atoms.info.get("charge", round(float(atoms.get_initial_charges().sum()))))
+            summed = round(float(atoms.get_initial_charges().sum()))
+            charge = _whole("charge", atoms.info.get("charge", summed))
         if multiplicity is None:
             unpaired = round(abs(float(np.sum(atoms.get_initial_magnetic_moments()))))
             lowest = unpaired + 1 if unpaired else parity_multiplicity(numbers, charge)
-            multiplicity = int(atoms.info.get("multiplicity", lowest))
+            multiplicity = _whole("multiplicity", atoms.info.get("multiplicity", lowest))
         fixed = np.zeros(len(atoms), dtype=bool)
         for constraint in atoms.constraints:
             from ase.constraints import FixAtoms  # here, as it takes a third of a second

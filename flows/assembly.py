@@ -8,6 +8,7 @@ from pathlib import Path
 
 from al_engine.config import CampaignConfig
 from al_engine.errors import InputError
+from al_engine.lifecycle import GenerationState
 from al_engine.records import Campaign
 from db.engine import masked
 from db.store import Store
@@ -86,7 +87,14 @@ def register(config: CampaignConfig, file: Path, database_url: str | None = None
                 prepared = prepare(config, file.parent)
                 store.create_campaign(prepared.campaign, prepared.starts)
                 return
-            changed = changed_config(stored, config, file.parent)
+            newest = store.latest_generation(config.name)
+            changed = changed_config(
+                stored,
+                config,
+                file.parent,
+                starts=store.frames(stored.start_frame_ids),
+                is_open=newest is not None and newest.state is not GenerationState.CLOSED,
+            )
         except InputError as error:
             raise located(error, file) if error.key else error from None
         if changed != CampaignConfig.model_validate_json(stored.config):

@@ -117,6 +117,7 @@ def close(campaign: str, generation: int, database_url: str | None = None) -> No
             generation,
             store.model(campaign, generation),
             store.labeled(campaign),
+            previous=store.model(campaign, generation - 1) if generation else None,
             draws=store.audit_draws(campaign, generation),
             earlier=[decision for decision in earlier if decision is not None],
         )

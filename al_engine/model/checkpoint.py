@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from al_engine.errors import InputError
 from al_engine.model.potential import Architecture, StackedPotential
 
-FORMAT = "al-engine ensemble 1"
+FORMAT = "al-engine ensemble 2"
 
 
 @dataclass(frozen=True)
@@ -70,5 +70,8 @@ def from_bytes(
         data_hash=str(raw["data_hash"]),
     )
     net = StackedPotential(arch).double()  # holds every stored precision without loss
-    net.load_state_dict(tensors)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError:
+        raise InputError(f"the weights do not fit the networks of format {FORMAT!r}") from None
     return net.to(device=device, dtype=dtype), provenance

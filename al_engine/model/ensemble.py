@@ -77,16 +77,21 @@ class Ensemble:
         return Ensemble(self.net, replace(self.provenance, scales=(s, t, e)))
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> Ensemble:
+    def from_bytes(
+        cls, data: bytes, *, device: str = "auto", dtype: torch.dtype | str = torch.float32
+    ) -> Ensemble:
         """Read a checkpoint from bytes.
 
         Raises:
             InputError: Not a checkpoint of this program.
         """
-        return cls(*from_bytes(data, device=resolve_device(device), dtype=dtype))
+        kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        return cls(*from_bytes(data, device=resolve_device(device), dtype=kind))
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> Ensemble:
+    def load(
+        cls, path: str | Path, *, device: str = "auto", dtype: torch.dtype | str = torch.float32
+    ) -> Ensemble:
         """Read a checkpoint from a file.
 
         Raises:

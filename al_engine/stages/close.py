@@ -22,6 +22,7 @@ from al_engine.records import (
     StopDecision,
     TrainedModel,
 )
+from al_engine.stages.backtest import worse_blocks
 from al_engine.stages.compute import configure
 from al_engine.stages.files import labeled_frames
 
@@ -40,6 +41,7 @@ def close_stage(
     model: TrainedModel | None,
     labeled: Sequence[LabeledFrame],
     *,
+    previous: TrainedModel | None,
     draws: Sequence[AuditDraw],
     earlier: Sequence[StopDecision],
 ) -> CloseResult:
@@ -50,6 +52,7 @@ def close_stage(
         generation: Its number.
         model: The ensemble that explored; None in generation 0.
         labeled: All labels of the campaign.
+        previous: The ensemble of the generation before, if any.
         draws: The audit's draws of this generation.
         earlier: Decisions of the earlier generations, oldest first.
     """
@@ -80,7 +83,9 @@ def close_stage(
             n_exited=n_exited,
             n_unlabeled=n_unlabeled,
         )
-    return CloseResult(tuple(metrics), decide(outcome, config.stop, _audit_sizes(earlier), ()))
+    past = [item for item in labeled if item.generation < generation]
+    blocks = worse_blocks(model, previous, past, config.device)
+    return CloseResult(tuple(metrics), decide(outcome, config.stop, _audit_sizes(earlier), blocks))
 
 
 def evaluation(ensemble: Ensemble, pairs: Sequence[tuple[Frame, Label]]) -> Evaluation:

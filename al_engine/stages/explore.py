@@ -89,10 +89,10 @@ def _walk_starts(
     sampler = config.exploration.sampler
     rng = generator(config.seed, generation, Stage.STARTS)
     pool = [*starts, *(item.frame for item in labeled if item.origin is Origin.AUDIT)]
-    by_formula = [[f for f in pool if f.formula == s.formula] for s in starts]
+    of_system = [[f for f in pool if _system(f) == _system(s)] for s in starts]
     chosen = []
     for k in range(sampler.n_walkers):
-        own = by_formula[k % len(starts)]
+        own = of_system[k % len(starts)]
         chosen.append(
             Start(
                 frame=own[int(rng.integers(len(own)))],
@@ -101,6 +101,12 @@ def _walk_starts(
             )
         )
     return chosen
+
+
+def _system(frame: Frame) -> tuple[object, ...]:
+    """What stays the same along a walk: atoms, cell, charge, multiplicity, fixed atoms."""
+    arrays = (frame.numbers, frame.cell, frame.pbc, frame.fixed_mask)
+    return (frame.charge, frame.multiplicity, *(array.tobytes() for array in arrays))
 
 
 def _visits(walks: Iterable[Walk], starts: Sequence[Start], known: set[str]) -> list[_Visit]:

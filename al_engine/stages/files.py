@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from al_engine.config import CampaignConfig
 from al_engine.errors import InputError
 from al_engine.frames import Frame
-from al_engine.records import Label
+from al_engine.records import Label, LabeledFrame
 from al_engine.structures import read_labeled
 
 _log = logging.getLogger(__name__)
@@ -28,3 +30,14 @@ def labeled_frames(file: Path, level_of_theory: str) -> list[tuple[Frame, Label]
     if not pairs:
         raise InputError(f"{file}: no labeled frame")
     return pairs
+
+
+def without_test_set(config: CampaignConfig, labeled: Sequence[LabeledFrame]) -> list[LabeledFrame]:
+    """Leave out what the campaign's test set holds: it is never trained on."""
+    if config.test_set is None:
+        return list(labeled)
+    held_back = {frame.frame_id for frame, _ in labeled_frames(Path(config.test_set), "test set")}
+    kept = [item for item in labeled if item.frame.frame_id not in held_back]
+    if len(kept) < len(labeled):
+        _log.warning("%d labeled frames are in the test set and not trained on", len(labeled) - len(kept))
+    return kept

@@ -20,6 +20,7 @@ from al_engine.progress import Progress, silent
 from al_engine.records import LabeledFrame, Metric, Origin, TrainedModel
 from al_engine.seeds import Stage, torch_seed
 from al_engine.stages.compute import configure
+from al_engine.stages.files import without_test_set
 from al_engine.training.crossfit import assign_folds
 from al_engine.training.dataset import Dataset, build_dataset
 from al_engine.training.fold import FoldResiduals
@@ -46,7 +47,7 @@ def train_stage(
     """Train and calibrate the ensemble of a generation.
 
     The newest audit is not trained on: no member has seen it, so the final scales are fitted on it
-    (math 9). It enters the training set one generation later.
+    (math 9). It enters the training set one generation later. Frames of the test set are left out.
 
     Args:
         config: The campaign.
@@ -59,6 +60,7 @@ def train_stage(
     Raises:
         InputError: Fewer labels than members.
     """
+    labeled = without_test_set(config, labeled)
     unseen = [i for i in labeled if i.origin is Origin.AUDIT and i.generation == generation - 1]
     unseen_ids = {i.frame.frame_id for i in unseen}
     seen = [i for i in labeled if i.frame.frame_id not in unseen_ids]
@@ -118,14 +120,14 @@ def fit(
 
 def atomic_energies(labeled: Sequence[LabeledFrame], elements: Sequence[int]) -> dict[int, float]:
     """Energy of each isolated atom, eV: from its label, else by least squares over the other frames."""
-    known = {
-        int(i.frame.numbers[0]): i.label.energy
-        for i in labeled
-        if i.frame.n_atoms == 1 and not i.frame.is_periodic and i.frame.charge == 0
-    }
+    known: dict[int, float] = {}
+    for i in labeled:
+        if i.frame.n_atoms == 1 and not i.frame.is_periodic and i.frame.charge == 0:
+            z = int(i.frame.numbers[0])
+            known[z] = min(i.label.energy, known.get(z, i.label.energy))  # the ground state
     missing = [z for z in elements if z not in known]
     if missing:
-        frames = [i for i in labeled if i.frame.n_atoms > 1]
+        frames = [i for i in labeled if i.frame.n_atoms > 1 or i.frame.is_periodic]
         counts = np.array([[np.sum(i.frame.numbers == z) for z in missing] for i in frames])
         rest = [i.label.energy - sum(known.get(int(z), 0.0) for z in i.frame.numbers) for i in frames]
         solution = np.linalg.lstsq(counts.astype(np.float64), np.array(rest), rcond=None)[0]

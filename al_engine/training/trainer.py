@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from al_engine.config import Training
+from al_engine.errors import AlEngineError
 from al_engine.model.potential import StackedPotential
 from al_engine.progress import Progress, silent
 from al_engine.training.dataset import Dataset, TrainingBatch
@@ -89,8 +90,13 @@ def train(
                 best_state = {k: v.clone() for k, v in averaged.state_dict().items()}
             news = f"out of fold: {1000 * energy_rmse:.1f} meV/atom, {1000 * force_rmse:.0f} meV/Å"
             progress(step, settings.n_steps, news)
+    if not math.isfinite(best):
+        raise AlEngineError(
+            f"the training diverged: no finite out-of-fold loss in {settings.n_steps} steps; use a smaller "
+            f"training.learning_rate than {settings.learning_rate}, or look for wrong labels"
+        )
     net.load_state_dict(best_state)
-    if settings.objective == "mse":
+    if n_warmup == settings.n_steps:
         start_noise(net, fold_residuals(net, dataset, with_noise=False), dataset)
     return TrainingResult(np.array(log), fold_residuals(net, dataset, with_noise=True))
 

@@ -1,0 +1,204 @@
+"""What the stages promise: who is trained on what, what is judged by whom, what is refused before compute."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.calculators.emt import EMT
+
+from al_engine.config import CampaignConfig, System
+from al_engine.errors import AlEngineError, InputError
+from al_engine.frames import Frame
+from al_engine.labeling import level_of_theory
+from al_engine.lifecycle import CandidateState
+from al_engine.model.ensemble import Ensemble
+from al_engine.records import Label, LabeledFrame, Origin, TrainedModel
+from al_engine.stages.backtest import worse_blocks
+from al_engine.stages.explore import explore_stage
+from al_engine.stages.initial import initial_stage, isolated_atom
+from al_engine.stages.prepare import changed_config, prepare, stored_config
+from al_engine.stages.train import atomic_energies, train_stage
+from al_engine.structures import to_extxyz
+
+SMALL = {
+    "reference": {"kind": "ase", "calculator": "ase.calculators.emt.EMT"},
+    "initial": {"n_frames": 8},
+    "model": {"n_members": 2, "n_channels": 4, "n_layers": 1, "n_radial": 4, "r_max_ang": 4.0},
+    "training": {"n_steps": 30, "batch_size": 4},
+    "exploration": {"sampler": {"n_walkers": 4, "n_steps": 20, "stride": 5, "temperatures_k": [300]}},
+    "selection": {"n_frames": 3},
+    "audit": {"n_frames": 4},
+    "device": "cpu",
+    "n_threads": 1,
+}
+
+
+MANY = SMALL["model"] | {"n_members": 4}
+
+
+def config(**changes: object) -> CampaignConfig:
+    values = {"name": "test", "systems": (System(structure="water.xyz"),)} | SMALL | changes
+    return CampaignConfig.model_validate(values)
+
+
+def water(seed: int = 0) -> Frame:
+    atoms = molecule("H2O")
+    atoms.rattle(0.05, seed=seed)
+    return Frame.from_ase(atoms)
+
+
+def labeled(
+    frame: Frame, generation: int = 0, origin: Origin = Origin.INITIAL, group: str = ""
+) -> LabeledFrame:
+    atoms = frame.to_ase()
+    atoms.calc = EMT()
+    label = Label(frame.frame_id, "EMT", atoms.get_potential_energy(), atoms.get_forces())
+    return LabeledFrame(frame, label, generation, origin, group or frame.frame_id)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    molecule("H2O").write(tmp_path / "water.xyz")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def initial() -> list[LabeledFrame]:
+    return [*(labeled(water(k)) for k in range(8)), *(labeled(isolated_atom(z)) for z in (1, 8))]
+
+
+def trained_ids(model: TrainedModel) -> set[str]:
+    return {entry.frame_id for entry in model.training_set}
+
+
+def test_the_newest_audit_calibrates_and_is_trained_on_one_generation_later(initial: list[LabeledFrame]):
+    audit = [labeled(water(100 + k), 1, Origin.AUDIT, f"g1w{k}") for k in range(4)]
+    ids = {item.frame.frame_id for item in audit}
+    second = train_stage(config(), 2, [*initial, *audit], {}).model
+    assert not trained_ids(second) & ids
+    assert second.calibration == "audit"
+    third = train_stage(config(), 3, [*initial, *audit], {}).model
+    assert trained_ids(third) >= ids
+    assert third.calibration == "uncalibrated"
+    first = train_stage(config(), 1, initial, {}).model
+    assert first.calibration == "uncalibrated"
+    assert first.scales[2] == 1.0
+
+
+def test_the_test_set_is_never_trained_on(initial: list[LabeledFrame], tmp_path: Path):
+    file = tmp_path / "test.extxyz"
+    held_back = initial[:3]
+    file.write_text("".join(to_extxyz(item.frame, item.label) for item in held_back))
+    model = train_stage(config(test_set=str(file)), 1, initial, {}).model
+    assert trained_ids(model) == {i.frame.frame_id for i in initial[3:] if i.frame.n_atoms > 1}
+
+
+def test_the_same_stage_gives_the_same_bits(initial: list[LabeledFrame]):
+    one, two = (train_stage(config(), 1, initial, {}).model for _ in range(2))
+    assert one.weights == two.weights
+    walks = [explore_stage(config(), 1, one, initial, starts=[water()]) for _ in range(2)]
+    assert walks[0].frames == walks[1].frames
+    assert [c.uncertainty for c in walks[0].candidates] == [c.uncertainty for c in walks[1].candidates]
+    audits = [c for c in walks[0].candidates if c.state is CandidateState.AUDIT]
+    assert {c.frame_id for c in audits} == {d.frame_id for d in walks[0].draws} - {None}
+
+
+def test_a_training_that_diverges_is_an_error_and_no_model(initial: list[LabeledFrame]):
+    wild = SMALL["training"] | {"learning_rate": 1e30}
+    with pytest.raises(AlEngineError, match=r"the training diverged.*learning_rate"):
+        train_stage(config(training=wild), 1, initial, {})
+
+
+def test_isolated_atoms_give_the_zero_and_the_ground_state_wins():
+    low, high = labeled(isolated_atom(8)), labeled(Frame(np.array([8]), np.zeros((1, 3)), multiplicity=1))
+    high = LabeledFrame(high.frame, Label(high.frame.frame_id, "EMT", low.label.energy + 2, np.zeros((1, 3))),
+                        0, Origin.INITIAL, "x")  # fmt: skip
+    for items in ([low, high], [high, low]):
+        assert atomic_energies(items, (8,)) == {8: low.label.energy}
+
+
+def test_without_isolated_atoms_the_zero_is_the_least_squares_composition():
+    items = [labeled(water(k)) for k in range(3)]
+    energies = atomic_energies(items, (1, 8))
+    assert 2 * energies[1] + energies[8] == pytest.approx(np.mean([i.label.energy for i in items]))
+
+
+def test_walkers_of_an_ion_start_from_the_ion(initial: list[LabeledFrame]):
+    ion = Frame(water().numbers, water().positions, charge=1, multiplicity=2)
+    model = train_stage(config(), 1, [*initial, labeled(ion)], {}).model
+    result = explore_stage(config(), 1, model, initial, starts=[water(), ion])
+    starts = [walker.start_frame_id for walker in result.walkers]
+    assert starts == [water().frame_id, ion.frame_id] * 2
+
+
+def test_a_model_that_got_worse_on_an_earlier_audit_is_found(initial: list[LabeledFrame]):
+    audit = [labeled(water(50 + k), 1, Origin.AUDIT, f"g1w{k}") for k in range(8)]
+    good = train_stage(config(training=SMALL["training"] | {"n_steps": 200}), 1, initial, {}).model
+    bad = train_stage(config(seed=1, training={"n_steps": 2, "batch_size": 1}), 2, initial, {}).model
+    assert worse_blocks(bad, good, [*initial, *audit], "cpu") == [("audit of generation 1", True)]
+    assert worse_blocks(good, bad, [*initial, *audit], "cpu") == [("audit of generation 1", False)]
+    assert worse_blocks(good, None, [*initial, *audit], "cpu") == []
+
+
+def test_trained_frames_are_judged_by_the_member_that_left_them_out(initial: list[LabeledFrame]):
+    audit = [labeled(water(50 + k), 1, Origin.AUDIT, f"g1w{k}") for k in range(4)]
+    model = train_stage(config(), 3, [*initial, *audit], {}).model
+    folds = {entry.frame_id: entry.fold for entry in model.training_set}
+    ensemble = Ensemble.from_bytes(model.weights, device="cpu")
+    from al_engine.stages.backtest import _errors
+
+    got = _errors(ensemble, audit, folds)
+    for item, error in zip(audit, got, strict=True):
+        member = ensemble.predict([item.frame]).member_forces[folds[item.frame.frame_id]]
+        assert error == np.abs(member - item.label.forces).max()
+
+
+def test_initial_frames_are_distinct_and_hold_each_isolated_atom():
+    result = initial_stage(config(), [water()])
+    assert len(set(result.frames)) == len(result.frames) == 8 + 1 + 2
+    assert [f.formula for f in result.frames if f.n_atoms == 1] == ["H", "O"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        ({"initial": {"n_frames": 1}, "model": MANY}, ("initial", "n_frames"), "too few for 4 members"),
+        ({"budget": {"labels": 5}}, ("budget", "labels"), "generation 0 alone needs 11 labels"),
+        ({"model": SMALL["model"] | {"r_max_ang": 1.0}}, ("model", "r_max_ang"), "1.32 Å"),
+        ({"test_set": "no.xyz"}, ("test_set",), "is not a file"),
+        ({"test_set": "water.xyz"}, ("test_set",), "no labeled frame"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_before_any_compute(
+    folder: Path, changes: dict[str, object], key: tuple[str, ...], message: str
+):
+    with pytest.raises(InputError, match=message) as caught:
+        prepare(config(**changes), folder)
+    assert caught.value.key == key
+
+
+def test_a_resumed_campaign_takes_some_changes_and_refuses_others(folder: Path):
+    prepared = prepare(config(), folder)
+    campaign, starts = prepared.campaign, prepared.starts
+    assert campaign.level_of_theory == level_of_theory(stored_config(campaign).reference)
+
+    def changed(*, is_open: bool = False, **changes: object) -> CampaignConfig:
+        return changed_config(campaign, config(**changes), folder, starts=starts, is_open=is_open)
+
+    assert changed(max_generations=7, is_open=True).max_generations == 7
+    assert changed(budget={"labels": 50}, is_open=True).budget.labels == 50
+    hot = {"sampler": SMALL["exploration"]["sampler"] | {"temperatures_k": [900]}}
+    assert changed(exploration=hot).exploration.sampler.temperatures_k == (900,)
+    with pytest.raises(InputError, match="a generation is open"):
+        changed(exploration=hot, is_open=True)
+    for key, value in (("seed", 5), ("model", SMALL["model"] | {"n_members": 3})):
+        with pytest.raises(InputError, match="cannot change"):
+            changed(**{key: value})
+    with pytest.raises(InputError, match="no CUDA device"):
+        changed(device="cuda")
+    molecule("NH3").write(folder / "water.xyz")
+    with pytest.raises(InputError, match="not the one that the campaign was created with"):
+        changed()
+    (folder / "water.xyz").unlink()
+    assert changed(max_generations=7).max_generations == 7
