@@ -25,7 +25,7 @@ CLIENT = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_CLIENT_MAX_RETRIES": "3",  # 2 + 4 + 8 s: a server that was started again is back by then
 }
-"""Settings of a process that runs flows; they must be set before Prefect is imported."""
+"""Settings of a process that runs flows, where it has no others; set before Prefect is imported."""
 
 
 def answers(api_url: str, timeout: float = 3.0) -> bool:
@@ -66,14 +66,15 @@ def prefect_server() -> Iterator[str]:
     """Yield the address (ending in /api) of a server that answers, and set this process up to use it."""
     given = configured()
     if given and answers(given):
-        os.environ.update(CLIENT)
+        os.environ.update(CLIENT | os.environ)
         yield given
         return
     folder = home()
     with _lock(folder / "users.lock", fcntl.LOCK_SH):
         with _lock(folder / "start.lock", fcntl.LOCK_EX):
             base = _running(folder) or _start(folder)
-        os.environ.update(CLIENT | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": f"{base}/api"})
+        here = {"PREFECT_HOME": str(folder), "PREFECT_API_URL": f"{base}/api"}
+        os.environ.update(CLIENT | os.environ | here)
         yield f"{base}/api"
 
 

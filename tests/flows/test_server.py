@@ -90,7 +90,8 @@ def test_a_server_that_answers_is_used(prefect_api: str, home: Path, monkeypatch
 def test_a_campaign_ends_well_though_the_server_dies_for_good(home: Path, tmp_path: Path):
     """Server and supervisor are killed in mid-run; the campaign goes on without them and does not hang."""
     line = [sys.executable, "-m", "flows.cli", "run", str(CONFIGS / "smoke.yaml")]
-    run = subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    impatient = environment({"PREFECT_CLIENT_MAX_RETRIES": "1"})
+    run = subprocess.Popen(line, cwd=tmp_path, env=impatient, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     for said in run.stdout:
         if "generation 1: trained" in said:
