@@ -1,4 +1,4 @@
-"""Structure files: one structure for a campaign, many labeled frames, and frames written exactly."""
+"""Structure files: one structure for a campaign, many labeled frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, Final, TextIO
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.io.extxyz import key_val_dict_to_str
 from ase.io.formats import UnknownFileTypeError, filetype
 from ase.io.trajectory import Trajectory
 from ase.stress import voigt_6_to_full_3x3_stress
@@ -105,34 +104,6 @@ def read_labeled(path: str | Path, level_of_theory: str) -> Iterator[LabeledEntr
     except Exception as error:
         raise StructureError(f"{file} cannot be used: {_reason(error)}") from None
     return (LabeledEntry(index, _content(read, level_of_theory)) for index, read in enumerate(readers))
-
-
-def to_extxyz(frame: Frame, label: Label | None = None, info: Mapping[str, object] | None = None) -> str:
-    """Return a frame as extended XYZ that `ase.io.read` and `read_labeled` read back bit by bit.
-
-    ASE's own writer rounds positions to 8 digits, so that a frame that is read back has another id.
-    """
-    values: dict[str, object] = {"charge": frame.charge, "multiplicity": frame.multiplicity, "pbc": frame.pbc}
-    columns, properties = [frame.positions.tolist()], "species:S:1:pos:R:3"
-    if label is not None:
-        properties += ":forces:R:3"
-        columns.append(label.forces.tolist())
-        values |= {"energy": label.energy, "level_of_theory": label.level_of_theory}
-        if label.stress is not None:
-            values["stress"] = label.stress
-    if frame.fixed_mask.any():
-        properties += ":move_mask:L:1"
-        columns.append([["F" if fixed else "T"] for fixed in frame.fixed_mask])
-    values |= dict(info or {})
-    for key, value in values.items():
-        values[key] = value.replace("\\", r"\\") if isinstance(value, str) else value  # ASE does not
-    lattice = " ".join(map(repr, frame.cell.ravel().tolist()))
-    head = f'Lattice="{lattice}" ' if frame.cell.any() else ""
-    lines = [str(frame.n_atoms), f"{head}Properties={properties} {key_val_dict_to_str(values)}"]
-    symbols = Atoms(numbers=frame.numbers).get_chemical_symbols()
-    for symbol, *rows in zip(symbols, *columns, strict=True):
-        lines.append(" ".join([symbol, *(str(value) for row in rows for value in row)]))
-    return "\n".join(lines) + "\n"
 
 
 def _content(read: Callable[[], Atoms], level_of_theory: str) -> tuple[Frame, Label] | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from al_engine import extxyz
 from al_engine.errors import InputError
 from db.query import Structure, StructureRow, load, query
 from db.rows import CHUNK
@@ -45,48 +46,20 @@ def export(store: Store, campaign: str, path: Path) -> int:
     return len(rows)
 
 
-def to_extxyz(structure: Structure) -> str:
-    """Return one frame of an extended XYZ file; numbers come back bit by bit."""
-    frame, label = structure.frame, structure.label
-    info: dict[str, Any] = {"pbc": " ".join("FT"[int(p)] for p in frame.pbc)}
-    if frame.cell.any():
-        info["Lattice"] = _numbers(frame.cell)
-    columns: list[tuple[str, Iterable[str]]] = [
-        ("species:S:1", frame.to_ase().get_chemical_symbols()),
-        ("pos:R:3", map(_numbers, frame.positions)),
-    ]
-    if label is not None:
-        columns.append(("forces:R:3", map(_numbers, label.forces)))
-        info["energy"] = label.energy
-        if label.stress is not None:
-            info["stress"] = _numbers(label.stress)
-    if frame.fixed_mask.any():
-        columns.append(("move_mask:L:1", ("TF"[int(fixed)] for fixed in frame.fixed_mask)))
-    info["Properties"] = ":".join(name for name, _ in columns)
-    info.update((k, v) for k, v in asdict(structure.row).items() if v is not None and k != "energy_ev")
-    comment = " ".join(f"{key}={_quoted(value)}" for key, value in info.items())
-    lines = (" ".join(parts) for parts in zip(*(values for _, values in columns), strict=True))
-    return "\n".join([str(frame.n_atoms), comment, *lines]) + "\n"
+def to_extxyz(item: Structure) -> str:
+    """Return one frame of an extended XYZ file, with its row; numbers and texts come back bit by bit."""
+    info = {k: v for k, v in asdict(item.row).items() if v is not None and k != "energy_ev"}
+    return extxyz.to_extxyz(item.frame, item.label, info)
 
 
-def _numbers(values: Any) -> str:
-    return " ".join(map(repr, np.asarray(values).ravel().tolist()))
-
-
-def _quoted(value: object) -> str:
-    if isinstance(value, str):
-        return '"' + " ".join(value.replace('"', "'").replace("\\", "/").split()) + '"'
-    return repr(value)
-
-
-def _write_extxyz(path: Path, structures: Iterator[Structure]) -> None:
+def _write_extxyz(path: Path, items: Iterator[Structure]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(map(to_extxyz, structures))
+        file.writelines(map(to_extxyz, items))
 
 
-def _write_ase(path: Path, structures: Iterator[Structure]) -> None:
+def _write_ase(path: Path, items: Iterator[Structure]) -> None:
     with connect(str(path), type="db", append=False, use_lock_file=False) as database:
-        for item in structures:
+        for item in items:
             atoms = item.frame.to_ase()
             if item.label is not None:
                 stress = item.label.stress
@@ -108,7 +81,7 @@ def _optional(module: str) -> Any:
         raise InputError(f'this file needs {package}: pip install "al-engine[tables]"') from None
 
 
-def _write_parquet(path: Path, structures: Iterator[Structure]) -> None:
+def _write_parquet(path: Path, items: Iterator[Structure]) -> None:
     """One row a structure; arrays as flat lists, positions and forces atom by atom."""
     pa, parquet = _optional("pyarrow"), _optional("pyarrow.parquet")
     kinds = {name: pa.string() for name in _TEXT} | {name: pa.int64() for name in _WHOLE}
@@ -117,18 +90,18 @@ def _write_parquet(path: Path, structures: Iterator[Structure]) -> None:
     arrays = [("numbers", pa.list_(pa.int32())), *((name, pa.list_(pa.float64())) for name in reals)]
     schema = pa.schema([*scalars, *arrays, ("pbc", pa.list_(pa.bool_())), ("fixed", pa.list_(pa.bool_()))])
     with parquet.ParquetWriter(path, schema) as writer:
-        for some in _batches(structures):
+        for some in _batches(items):
             rows = [
                 asdict(item.row) | {k: v.ravel().tolist() for k, v in _arrays(item).items()} for item in some
             ]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
-def _write_h5(path: Path, structures: Iterator[Structure]) -> None:
+def _write_h5(path: Path, items: Iterator[Structure]) -> None:
     """One dataset a column; the atoms of all frames follow each other, `n_atoms` of each frame."""
     h5py = _optional("h5py")
     with h5py.File(path, "w") as file:
-        for some in _batches(structures):
+        for some in _batches(items):
             for item in fields(StructureRow):
                 values = [getattr(structure.row, item.name) for structure in some]
                 if item.name in _TEXT:
@@ -168,8 +141,8 @@ def _arrays(item: Structure) -> dict[str, Any]:
     }
 
 
-def _batches(structures: Iterator[Structure]) -> Iterator[list[Structure]]:
-    while some := list(islice(structures, CHUNK)):
+def _batches(items: Iterator[Structure]) -> Iterator[list[Structure]]:
+    while some := list(islice(items, CHUNK)):
         yield some
 
 

@@ -58,6 +58,14 @@ def lock(connection: Connection, campaign: str, number: int, *, shared: bool = F
     return generation_id
 
 
+def lock_all(connection: Connection, campaign: str) -> list[int]:
+    """Return the keys of a campaign's generations, in order; the rows are locked as by `lock`."""
+    campaign_id = campaigns.key(connection, campaign)
+    rows = select(GenerationRow.id).where(GenerationRow.campaign_id == campaign_id)
+    locked = rows.order_by(GenerationRow.number).with_for_update(key_share=True)
+    return list(connection.execute(locked).scalars())
+
+
 def open_(connection: Connection, campaign: str, number: int) -> bool:
     """Open a generation; False where it is there already.
 

@@ -63,29 +63,37 @@ def record(connection: Connection, campaign: str, number: int, result: Label | L
 
 def import_labels(
     connection: Connection, campaign: str | None, entries: Sequence[tuple[Frame, Label]]
-) -> tuple[int, int]:
-    """Store labeled frames; with a campaign, they are candidates of its generation 0.
+) -> tuple[int, int, int]:
+    """Store labeled frames; with a campaign, it is trained on them.
+
+    A candidate of any of its generations that waits, or whose calculation failed, is labeled by that and
+    keeps its origin; a frame that is no labeled candidate then is an imported one of generation 0.
 
     Returns:
-        How many labels are new, and how many were known.
+        How many labels are new, how many were known, and how many have other values than the known one.
 
     Raises:
         InputError: No such campaign, or a label of another level of theory than the campaign's.
     """
-    generation_id = None if campaign is None else _open_for_import(connection, campaign, entries)
+    generation_ids = [] if campaign is None else _lock_for_import(connection, campaign, entries)
     put_frames(connection, [frame for frame, _ in entries])
     outcomes = put_labels(connection, [label for _, label in entries])
-    if campaign is not None and generation_id is not None:
+    if campaign is not None:
+        adopt_known_labels(connection, campaign, generation_ids)
+        this = (CandidateRow.generation_id.in_(generation_ids), CandidateRow.state == CandidateState.LABELED)
+        known = set(connection.execute(select(CandidateRow.frame_id).where(*this)).scalars())
+        ids = [frame.frame_id for frame, _ in entries if frame.frame_id not in known]
         imported = (Origin.IMPORTED, CandidateState.LABELED)
-        new = [Candidate(frame.frame_id, *imported, reason="imported") for frame, _ in entries]
-        candidates.put(connection, generation_id, new)
-        adopt_known_labels(connection, campaign, generation_id)
-    n_new = outcomes.count(Recorded.NEW)
-    return n_new, len(outcomes) - n_new
+        new = [Candidate(frame_id, *imported, reason="imported") for frame_id in ids]
+        candidates.put(connection, generation_ids[0], new)
+    n_new, n_known, n_conflicts = (outcomes.count(kind) for kind in Recorded)
+    return n_new, n_known, n_conflicts
 
 
-def _open_for_import(connection: Connection, campaign: str, entries: Sequence[tuple[Frame, Label]]) -> int:
-    """Lock generation 0, opened if need be; labels and candidates of others come before or after."""
+def _lock_for_import(
+    connection: Connection, campaign: str, entries: Sequence[tuple[Frame, Label]]
+) -> list[int]:
+    """Lock all generations, the first opened if need be; candidates of others come before or after."""
     _, level = campaigns.level(connection, campaigns.key(connection, campaign))
     for _, label in entries:
         if label.level_of_theory != level:
@@ -93,17 +101,17 @@ def _open_for_import(connection: Connection, campaign: str, entries: Sequence[tu
                 f"level of theory = {label.level_of_theory!r}: campaign {campaign!r} has {level!r}"
             )
     generations.open_(connection, campaign, 0)
-    return generations.lock(connection, campaign, 0)
+    return generations.lock_all(connection, campaign)
 
 
-def adopt_known_labels(connection: Connection, campaign: str, generation_id: int) -> None:
-    """Mark waiting candidates as labeled whose frame has a label of the campaign's level already."""
+def adopt_known_labels(connection: Connection, campaign: str, generation_ids: Sequence[int]) -> None:
+    """Mark waiting and failed candidates as labeled whose frame has a label of the campaign's level."""
     level_id, _ = campaigns.level(connection, campaigns.key(connection, campaign))
     connection.execute(
         update(CandidateRow)
         .where(
-            CandidateRow.generation_id == generation_id,
-            CandidateRow.state.in_(candidates.PENDING),
+            CandidateRow.generation_id.in_(generation_ids),
+            CandidateRow.state.in_((*candidates.PENDING, CandidateState.FAILED)),
             CandidateRow.frame_id.in_(select(LabelRow.frame_id).where(LabelRow.level_id == level_id)),
         )
         .values(state=CandidateState.LABELED)
@@ -111,7 +119,10 @@ def adopt_known_labels(connection: Connection, campaign: str, generation_id: int
 
 
 def labeled(connection: Connection, campaign: str, before: int | None) -> list[LabeledFrame]:
-    """Return the labeled frames of a campaign by frame id, each once, as it came in first."""
+    """Return the labeled frames of a campaign by frame id, each once.
+
+    Where it is there twice, it counts as what the campaign itself made of it, then as it came in first.
+    """
     campaign_id = campaigns.key(connection, campaign)
     query = (
         select(
@@ -124,7 +135,7 @@ def labeled(connection: Connection, campaign: str, before: int | None) -> list[L
         .join(FrameRow, FrameRow.id == CandidateRow.frame_id)
         .join(LabelRow, (LabelRow.frame_id == CandidateRow.frame_id) & (LabelRow.level_id == LevelRow.id))
         .where(CampaignRow.id == campaign_id, CandidateRow.state == CandidateState.LABELED)
-        .order_by(CandidateRow.frame_id, GenerationRow.number)
+        .order_by(CandidateRow.frame_id, CandidateRow.origin == Origin.IMPORTED, GenerationRow.number)
     )  # fmt: skip
     if before is not None:
         query = query.where(GenerationRow.number < before)

@@ -133,7 +133,7 @@ class Store:
                 return False
             put_frames(connection, frames)
             found.put(connection, generation_id, candidates)
-            results.adopt_known_labels(connection, campaign, generation_id)
+            results.adopt_known_labels(connection, campaign, [generation_id])
             measures.put_cost(connection, generation_id, _G.SELECTED, cost)
         return True
 
@@ -181,7 +181,7 @@ class Store:
             if generation_id is None:
                 return False
             found.decide(connection, generation_id, candidates)
-            results.adopt_known_labels(connection, campaign, generation_id)
+            results.adopt_known_labels(connection, campaign, [generation_id])
             measures.put_cost(connection, generation_id, _G.SELECTED, cost)
         return True
 
@@ -277,11 +277,13 @@ class Store:
         with self._of_generation(campaign, number) as (connection, generation_id):
             return get_records(connection, LedgerRow, Cost, generation_id)
 
-    def import_labels(self, campaign: str | None, entries: Sequence[tuple[Frame, Label]]) -> tuple[int, int]:
-        """Store labeled frames, as IMPORTED candidates of generation 0 if a campaign is given.
+    def import_labels(
+        self, campaign: str | None, entries: Sequence[tuple[Frame, Label]]
+    ) -> tuple[int, int, int]:
+        """Store labeled frames, and train a campaign on them if one is given.
 
         Returns:
-            How many labels are new, and how many frames had one of this level already.
+            How many labels are new, known (the same bits), and in conflict with the known one, which stays.
         """
         with self.database.write() as connection:
             return results.import_labels(connection, campaign, entries)

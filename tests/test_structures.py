@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from al_engine import structures
 from al_engine.errors import StructureError
+from al_engine.extxyz import to_extxyz
 from al_engine.frames import Frame
 from al_engine.records import Label
-from al_engine.structures import read_labeled, read_structure, to_extxyz
+from al_engine.structures import read_labeled, read_structure
 
 THEORY = 'EMT ({"a": [1, "b=c"]}; ase 3.29, x\\y)'
 

@@ -48,8 +48,10 @@ def import_(
         else:
             good.append(entry.content)
     with Store.open(database_address(database)) as store:
-        n_new, n_known = store.import_labels(campaign, good)
+        n_new, n_known, n_conflicts = store.import_labels(campaign, good)
     print(f"{n_new} labels are new, {n_known} were known, {bad} frames were left out")
+    if n_conflicts:
+        print(f"{n_conflicts} labels differ from the known one of their frame, which stays")
     if not good:
         raise InputError(f"{file}: no usable labeled frame")
     return 0

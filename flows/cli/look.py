@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -83,7 +83,7 @@ def query(
 ) -> int:
     """Find labeled structures by formula, size, energy, force, uncertainty, generation or status."""
     from db.export import to_extxyz
-    from db.query import load
+    from db.query import StructureRow, load
     from db.query import query as find
     from flows.assembly import open_store
 
@@ -94,8 +94,8 @@ def query(
     records = [asdict(row) for row in rows]
     if format_ == "json":
         print(json.dumps(records))
-    elif format_ == "csv" and records:
-        writer = csv.DictWriter(sys.stdout, records[0])
+    elif format_ == "csv":
+        writer = csv.DictWriter(sys.stdout, [item.name for item in fields(StructureRow)])
         writer.writeheader()
         writer.writerows(records)
     elif format_ == "table":

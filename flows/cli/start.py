@@ -16,8 +16,9 @@ def init(
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("campaign.yaml"),
 ) -> int:
     """Write a commented campaign file for a structure; every default is explained in it."""
+    from al_engine.extxyz import to_extxyz
     from al_engine.smiles import frame_from_smiles
-    from al_engine.structures import read_structure, to_extxyz
+    from al_engine.structures import read_structure
     from al_engine.template import campaign_text
 
     if (structure is None) == (smiles is None):

@@ -12,6 +12,7 @@ from stored_campaign import NAME, begun, frame_of, label_of, run_campaign
 from al_engine.errors import InputError
 from al_engine.frames import Frame
 from al_engine.records import Label
+from al_engine.structures import read_labeled
 from db.export import export, to_extxyz
 from db.query import load, query
 from db.store import Store
@@ -154,12 +155,21 @@ def test_a_broken_export_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_hostile_text_stays_text(sqlite_store: Store, tmp_path: Path) -> None:
-    level = 'PBE" pbc="T T T\nenergy=1\\'
+@pytest.mark.parametrize(
+    "level",
+    [
+        'PBE" pbc="T T T\nenergy=1\\', 'DFTB {"asap_cutoff": true}', "a\\b 'c' [d]  e", "T", "12.5", "1 2",
+        "_JSON [1]", "x\u2028y", "={}=", "Å, μ",
+    ],
+)  # fmt: skip
+def test_hostile_text_stays_text(sqlite_store: Store, tmp_path: Path, level: str) -> None:
     frame = frame_of(8)
     sqlite_store.import_labels(None, [(frame, label_of(frame, level=level))])
     (structure,) = [s for s in load(sqlite_store, query(sqlite_store, "")) if s.row.level_of_theory == level]
     path = tmp_path / "a.extxyz"
-    path.write_text(to_extxyz(structure))
+    path.write_text(to_extxyz(structure), encoding="utf-8")
     atoms = ase.io.read(path, format="extxyz")
     assert Frame.from_ase(atoms).frame_id == frame.frame_id
+    assert atoms.info["level_of_theory"] == level
+    ((again, label),) = [entry.content for entry in read_labeled(path, atoms.info["level_of_theory"])]
+    assert sqlite_store.import_labels(None, [(again, label)]) == (0, 1, 0)

@@ -8,12 +8,16 @@ import sqlalchemy as sa
 from stored_campaign import (
     COST,
     NAME,
+    STOP,
     begun,
     candidate_of,
+    chosen,
+    exploration_of,
     failure_of,
     frame_of,
     initial_frames,
     label_of,
+    model_of,
     run_campaign,
 )
 
@@ -21,8 +25,11 @@ from al_engine.errors import InputError, StateError
 from al_engine.frames import Frame
 from al_engine.lifecycle import CandidateState
 from al_engine.records import Origin
+from db.dump import canonical_dump
 from db.labels import Recorded
+from db.query import query
 from db.store import Store
+from db.verify import verify
 
 
 @pytest.fixture
@@ -97,11 +104,11 @@ def test_results_that_nobody_asked_for_are_refused(store: Store, waiting: list[F
 def test_import_stores_each_once(store: Store) -> None:
     frames = [frame_of(i) for i in range(3)]
     entries = [(f, label_of(f)) for f in frames]
-    assert store.import_labels(None, entries[:2]) == (2, 0)
-    assert store.import_labels(None, [*entries, entries[2]]) == (1, 3)
+    assert store.import_labels(None, entries[:2]) == (2, 0, 0)
+    assert store.import_labels(None, [*entries, entries[2]]) == (1, 3, 0)
     begun(store)
-    assert store.import_labels(NAME, entries) == (0, 3)
-    assert store.import_labels(NAME, []) == (0, 0)
+    assert store.import_labels(NAME, entries) == (0, 3, 0)
+    assert store.import_labels(NAME, []) == (0, 0, 0)
     labeled = store.labeled(NAME)
     assert [item.frame.frame_id for item in labeled] == sorted(f.frame_id for f in frames)
     assert {item.origin for item in labeled} == {Origin.IMPORTED}
@@ -109,6 +116,79 @@ def test_import_stores_each_once(store: Store) -> None:
     with pytest.raises(InputError, match="level of theory = 'PBE'"):
         store.import_labels(NAME, other)
     assert count(store, "labels") == 3
+
+
+def test_an_import_tells_other_values_from_known_ones(store: Store) -> None:
+    frames = [frame_of(i) for i in range(3)]
+    entries = [(f, label_of(f)) for f in frames]
+    store.import_labels(None, entries[:2])
+    entries[0] = (frames[0], label_of(frames[0], shift=0.5))
+    assert store.import_labels(None, entries) == (1, 1, 1)
+
+
+def test_a_campaign_that_gets_its_own_export_stays_what_it_is(whole: Store) -> None:
+    before, dump = whole.labeled(NAME), canonical_dump(whole, NAME)
+    assert {item.origin for item in before} == {Origin.INITIAL, Origin.SELECTED, Origin.AUDIT}
+    assert whole.import_labels(NAME, [(i.frame, i.label) for i in before]) == (0, len(before), 0)
+    assert canonical_dump(whole, NAME) == dump
+    audits = {i.frame.frame_id for i in before if i.origin is Origin.AUDIT}
+    assert not audits & {i.frame.frame_id for i in whole.labeled(NAME, before=1)}
+    rows = query(whole, "", NAME)
+    assert sorted(row.frame_id for row in rows) == [i.frame.frame_id for i in whole.labeled(NAME)]
+
+
+def test_an_import_does_not_take_frames_from_a_running_generation(whole: Store) -> None:
+    """Before selection, while labeling, and between labeling and close: audits stay audits, with labels."""
+    whole.open_generation(NAME, 2)
+    whole.finish_training(NAME, 2, model_of(whole, 2), [], COST)
+    frames, walkers, draws, found = exploration_of(2)
+    early = next(c for c in found if c.state is CandidateState.VISITED).frame_id
+    audit = draws[0].frame_id
+    by_id = {frame.frame_id: frame for frame in frames}
+
+    def import_one(frame_id: str | None) -> None:
+        frame = by_id[str(frame_id)]
+        whole.import_labels(NAME, [(frame, label_of(frame))])
+
+    whole.finish_exploration(NAME, 2, frames, walkers, draws, found, COST)
+    import_one(early)
+    import_one(audit)
+    whole.finish_selection(NAME, 2, chosen(whole, 2), COST)
+    waiting = whole.unlabeled_ids(NAME, 2)
+    assert not {early, audit} & set(waiting)
+    import_one(waiting[0])
+    assert whole.unlabeled_ids(NAME, 2) == waiting[1:]
+    for frame in whole.frames(waiting):
+        whole.record_result(NAME, 2, label_of(frame))
+    whole.finish_labeling(NAME, 2, COST)
+    labeled = {i.frame.frame_id: i for i in whole.labeled(NAME)}
+    for frame_id in by_id:
+        import_one(frame_id)
+    after = {i.frame.frame_id: i for i in whole.labeled(NAME)}
+    own = {f for f, c in labeled.items() if c.generation == 2}
+    assert own == {c.frame_id for c in whole.candidates(NAME, 2) if c.state is CandidateState.LABELED}
+    for frame_id, item in labeled.items():
+        assert (after[frame_id].generation, after[frame_id].origin) == (item.generation, item.origin)
+    assert after[str(audit)].origin is Origin.AUDIT
+    rejected = [c.frame_id for c in whole.candidates(NAME, 2) if c.state is CandidateState.REJECTED]
+    assert {after[frame_id].origin for frame_id in rejected} == {Origin.IMPORTED}
+    assert whole.close_generation(NAME, 2, [], STOP, COST)
+    assert verify(whole, NAME) == []
+
+
+def test_a_failed_candidate_takes_an_imported_label(whole: Store) -> None:
+    failed = [
+        (number, c) for number in (0, 1) for c in whole.candidates(NAME, number)
+        if c.state is CandidateState.FAILED
+    ]  # fmt: skip
+    assert [number for number, _ in failed] == [0, 1]
+    frames = whole.frames([c.frame_id for _, c in failed])
+    assert whole.import_labels(NAME, [(f, label_of(f)) for f in frames]) == (2, 0, 0)
+    labeled = {i.frame.frame_id: (i.generation, i.origin) for i in whole.labeled(NAME)}
+    for number, candidate in failed:
+        assert labeled[candidate.frame_id] == (number, candidate.origin)
+    assert not any(c.origin is Origin.IMPORTED for c in whole.candidates(NAME, 0))
+    assert verify(whole, NAME) == []
 
 
 def test_a_known_label_is_not_computed_again(store: Store) -> None:

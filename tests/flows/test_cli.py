@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -88,6 +89,8 @@ def test_query_prints_rows_in_every_format(here: Path, capsys: Capture):
     assert [float(r["energy_ev"]) for r in table] == [a.get_potential_energy() for a in frames]
     execute(["query", "generation=2", "--campaign", "smoke", "--limit", "3"])
     assert len(capsys.readouterr().out.splitlines()) == 4
+    execute(["query", "natoms>100", "--format", "csv"])
+    assert capsys.readouterr().out.split(",")[:2] == ["campaign", "generation"]
     execute(["query", "natoms>100"])
     assert capsys.readouterr().out == "no rows\n"
 
@@ -111,6 +114,11 @@ def test_export_evaluate_and_import_belong_together(here: Path, tmp_path: Path, 
     out = capsys.readouterr().out
     assert "frame 32 left out: " in out
     assert "0 labels are new, 32 were known, 1 frames were left out" in out
+    file.write_text(re.sub(r" energy=(\S+)", " energy=0.5", file.read_text(), count=1))
+    assert execute(["import", str(file), *theory, "--database", again]) == 0
+    out = capsys.readouterr().out
+    assert "0 labels are new, 31 were known, 0 frames were left out" in out
+    assert "1 labels differ from the known one of their frame, which stays" in out
 
 
 def test_the_potential_is_a_file_for_ase(here: Path, tmp_path: Path, capsys: Capture):
