@@ -3,15 +3,20 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from al_engine.config import CampaignConfig
 from al_engine.errors import InputError
 from al_engine.lifecycle import GenerationState
 from al_engine.records import Campaign
-from db.engine import masked
+from db.engine import Database, masked
+from db.migrate import HEAD, current
 from db.store import Store
+
+if TYPE_CHECKING:
+    from al_engine.stages.prepare import Prepared
 
 DEFAULT_DATABASE = "sqlite:///al_engine.db"
 _SQLITE_FILE = "sqlite:///"
@@ -52,6 +57,28 @@ def open_store(database_url: str | None = None) -> Store:
 
 
 @contextmanager
+def look(database_url: str | None = None) -> Iterator[Store | None]:
+    """Open a database as it is, None where it is empty or not there; nothing is created or upgraded.
+
+    Raises:
+        InputError: It does not answer, or has another schema.
+    """
+    url = database_address(database_url)
+    database, path = Database(url), url.removeprefix(_SQLITE_FILE)
+    if path != url and not path.startswith("file:") and not Path(path).exists():
+        yield None
+        return
+    try:
+        with database.read() as connection:
+            revision = current(connection)
+        if revision not in (None, HEAD):
+            raise InputError(f"database = {database.url!r}: its schema is {revision!r} instead of {HEAD!r}")
+        yield Store(database) if revision else None
+    finally:
+        database.close()
+
+
+@contextmanager
 def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembly]:
     """Open the database and look the campaign up.
 
@@ -63,7 +90,11 @@ def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembl
         if found is None:
             known = ", ".join(store.campaign_names()) or "none"
             raise InputError(f"campaign = {campaign!r}: the database has no such campaign; it has {known}")
-        yield Assembly(store, found, CampaignConfig.model_validate_json(found.config))
+        yield Assembly(store, found, _config(found))
+
+
+def _config(campaign: Campaign) -> CampaignConfig:
+    return CampaignConfig.model_validate_json(campaign.config)
 
 
 def register(config: CampaignConfig, file: Path, database_url: str | None = None) -> None:
@@ -77,28 +108,39 @@ def register(config: CampaignConfig, file: Path, database_url: str | None = None
     Raises:
         InputError: Something cannot be used, or may not change any more; nothing is stored then.
     """
-    from al_engine.config_file import located
-    from al_engine.stages.prepare import changed_config, prepare
-
     with Store.open(database_address(database_url)) as store:
-        stored = store.campaign(config.name)
-        try:
-            if stored is None:
-                prepared = prepare(config, file.parent)
-                store.create_campaign(prepared.campaign, prepared.starts)
-                return
-            newest = store.latest_generation(config.name)
-            changed = changed_config(
-                stored,
-                config,
-                file.parent,
-                starts=store.frames(stored.start_frame_ids),
-                is_open=newest is not None and newest.state is not GenerationState.CLOSED,
-            )
-        except InputError as error:
-            raise located(error, file) if error.key else error from None
-        if changed != CampaignConfig.model_validate_json(stored.config):
-            store.update_config(config.name, changed.model_dump_json())
+        checked, stored = check(config, file, store), store.campaign(config.name)
+        if stored is None:
+            store.create_campaign(checked.campaign, checked.starts)
+        elif _config(stored) != _config(checked.campaign):
+            store.update_config(config.name, checked.campaign.config)
+
+
+def check(config: CampaignConfig, file: Path, store: Store | None) -> "Prepared":
+    """Return the campaign as it would be stored; nothing is.
+
+    Raises:
+        InputError: Something cannot be used, or may not change any more.
+    """
+    from al_engine.config_file import located
+    from al_engine.stages.prepare import Prepared, changed_config, prepare
+
+    stored = store.campaign(config.name) if store else None
+    try:
+        if store is None or stored is None:
+            return prepare(config, file.parent)
+        newest = store.latest_generation(config.name)
+        starts = tuple(store.frames(stored.start_frame_ids))
+        changed = changed_config(
+            stored,
+            config,
+            file.parent,
+            starts=starts,
+            is_open=newest is not None and newest.state is not GenerationState.CLOSED,
+        )
+    except InputError as error:
+        raise located(error, file) if error.key else error from None
+    return Prepared(replace(stored, config=changed.model_dump_json()), starts)
 
 
 def check_labeler(run: Assembly) -> None:

@@ -43,6 +43,11 @@ class Labeler:
                 "install the version that the labels have"
             )
 
+    @property
+    def n_processes(self) -> int:
+        """How many frames are computed at a time."""
+        return self.labeling.n_workers or _n_cores()
+
     def label_all(self, frames: Iterable[Frame]) -> Iterator[Label | LabelFailure]:
         """Yield one result for each frame as it ends, in any order.
 
@@ -62,7 +67,7 @@ class Labeler:
         for frame, outcome, seconds in run_isolated(
             partial(compute, self.reference),
             accepted(),
-            n_workers=self.labeling.n_workers or _n_cores(),
+            n_workers=self.n_processes,
             time_limit=self.labeling.time_limit_s,
             preload=modules_of(self.reference),
         ):

@@ -62,23 +62,23 @@ def explore_stage(
     sampler = config.exploration.sampler
     rng = generator(config.seed, generation, Stage.AUDIT)
     drawn = draw_audit(sampler.n_walkers, sampler.n_steps, config.audit.n_frames, rng)
-    walk_starts = _walk_starts(config, generation, labeled, starts)
-    walks = walk(ensemble, walk_starts, sampler, config.exploration.exits, drawn, progress=progress)
+    begins = walk_starts(config, generation, labeled, starts)
+    walks = walk(ensemble, begins, sampler, config.exploration.exits, drawn, progress=progress)
     known = {item.frame.frame_id for item in labeled}
-    visits = _visits(walks, walk_starts, known)
+    visits = _visits(walks, begins, known)
     draws = tuple(
         AuditDraw(k, walker, step, frame.frame_id if (frame := walks[walker].audit.get(step)) else None)
         for k, (walker, step) in enumerate(drawn)
     )
     return ExplorationResult(
         frames=tuple(visit.frame for visit in visits),
-        walkers=tuple(_record(w, s, sampler.n_steps) for w, s in zip(walks, walk_starts, strict=True)),
+        walkers=tuple(_record(w, s, sampler.n_steps) for w, s in zip(walks, begins, strict=True)),
         draws=draws,
         candidates=_candidates(config, generation, ensemble, visits, model=model, labeled=labeled),
     )
 
 
-def _walk_starts(
+def walk_starts(
     config: CampaignConfig, generation: int, labeled: Sequence[LabeledFrame], starts: Sequence[Frame]
 ) -> list[Start]:
     """Choose where walkers start: a given structure, or a frame of an earlier audit.

@@ -89,7 +89,7 @@ def fit(
     training_set = assign_folds(bonded, folds, config.model.n_members)
     dataset = build_dataset(bonded, training_set, energies, config.model.r_max_ang)
     seed = torch_seed(config.seed, generation, Stage.TRAIN)
-    net = _fresh(config, dataset, sorted(energies), seed)
+    net = fresh_networks(config, dataset, sorted(energies), seed)
     result = train(net, dataset, config.training, seed, progress)
     provisional = _provisional(result.fold)
     level = bonded[0].label.level_of_theory
@@ -145,7 +145,9 @@ def data_hash(labeled: Sequence[LabeledFrame]) -> str:
     return digest.hexdigest()
 
 
-def _fresh(config: CampaignConfig, dataset: Dataset, elements: Sequence[int], seed: int) -> StackedPotential:
+def fresh_networks(
+    config: CampaignConfig, dataset: Dataset, elements: Sequence[int], seed: int
+) -> StackedPotential:
     """Draw new networks from their own stream."""
     neighbors = np.concatenate([(~g.table.is_pad).sum(axis=1) for g in dataset.graphs])
     arch = Architecture(

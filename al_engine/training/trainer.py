@@ -73,7 +73,7 @@ def train(
         likelihood = step > n_warmup
         rate = settings.learning_rate * _schedule(step / settings.n_steps)
         optimizer.zero_grad()
-        loss = _loss(net, batch, settings, likelihood=likelihood)
+        loss = batch_loss(net, batch, settings, likelihood=likelihood)
         torch.autograd.backward(loss)
         optimizer.step(rate)
         _move_average(averaged, net, settings.ema_decay)
@@ -101,7 +101,9 @@ def train(
     return TrainingResult(np.array(log), fold_residuals(net, dataset, with_noise=True))
 
 
-def _loss(net: StackedPotential, batch: TrainingBatch, settings: Training, *, likelihood: bool) -> Tensor:
+def batch_loss(
+    net: StackedPotential, batch: TrainingBatch, settings: Training, *, likelihood: bool
+) -> Tensor:
     """Sum over members of the mean over the frames each may learn from."""
     res = residuals(net, batch, with_noise=likelihood)
     weights = fold_weights(batch.fold, net.arch.n_members).to(batch.energy)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,17 +14,12 @@ from al_engine.errors import AlEngineError
 from flows.cli.live import live
 from flows.cli.look import print_campaign
 from flows.cli.options import Database
+from flows.cli.plan import DONE, show_plan
 
 if TYPE_CHECKING:
     from al_engine.stages.plan import End
 
 log = logging.getLogger("al_engine.campaign")
-
-_DONE = {
-    "converged": "it converged",
-    "max_generations": "all its generations are closed (max_generations)",
-    "budget_spent": "its labels are spent (budget.labels)",
-}
 
 
 def run(
@@ -33,6 +29,9 @@ def run(
     max_generations: Annotated[
         PositiveInt | None, Parameter(help="Generations with a model, instead of what the file says.")
     ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Only check, measure, and say what would be done and its cost.")
+    ] = False,
 ) -> int:
     """Start the campaign of a file, or go on where it was."""
     from al_engine.config_file import load_config
@@ -43,6 +42,11 @@ def run(
     if max_generations is not None:
         loaded = loaded.model_copy(update={"max_generations": max_generations})
     url = database_address(database)
+    beside = str(config.parent.absolute())
+    if beside not in sys.path:
+        sys.path.append(beside)  # a calculator may be a module beside the campaign file
+    if dry_run:
+        return show_plan(loaded, config, url)
     console = Console(soft_wrap=True)
     register(loaded, config, url)
     with assemble(loaded.name, url) as assembly:
@@ -54,7 +58,7 @@ def run(
             over = _orchestrate(loaded.name, url, console)
     with assemble(loaded.name, url) as assembly:
         print_campaign(assembly.store, loaded.name)
-    print(f"The campaign {loaded.name} is done: {_DONE[over]}.")
+    print(f"The campaign {loaded.name} is done: {DONE[over]}.")
     return 0
 
 
