@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from al_engine.config import XTB, ASECalculator, CampaignConfig, Section
@@ -58,9 +59,11 @@ def parse_config(text: str, source: str) -> CampaignConfig:
         lines = text.splitlines()
         line = mark.line + 1 if mark is not None else None
         shown = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
+        twice = isinstance(error, DuplicateKeyError)
         raise ConfigError(
-            file=source, line=line, key="syntax", value=shown, allowed="valid YAML is needed"
-        ) from None
+            file=source, line=line, key="syntax", value=shown,
+            allowed="duplicate key: give it once" if twice else "valid YAML is needed",
+        ) from None  # fmt: skip
     if not isinstance(tree, CommentedMap):
         raise ConfigError(
             file=source, line=1, key="file", value=text[:40], allowed="keys and values are needed"

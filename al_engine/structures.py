@@ -19,7 +19,7 @@ from ase.io.formats import UnknownFileTypeError, filetype
 from ase.io.trajectory import Trajectory
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from al_engine.errors import StructureError
+from al_engine.errors import InputError, StructureError
 from al_engine.frames import Frame
 from al_engine.labeling.base import Computed, one_line
 from al_engine.labeling.checks import check_frame, check_result
@@ -73,7 +73,9 @@ def read_structure(path: str | Path, charge: int | None = None, multiplicity: in
         allowed = ", ".join(STRUCTURE_FORMATS)
         raise StructureError(f"{file} has format {one_line(error)!r}; allowed are {allowed}") from None
     except Exception as error:
-        raise StructureError(f"{file} cannot be used: {_reason(error)}") from None
+        unusable = StructureError(f"{file} cannot be used: {_reason(error)}")
+        unusable.key = error.key if isinstance(error, InputError) else ()
+        raise unusable from None
     return frame
 
 

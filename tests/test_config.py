@@ -62,7 +62,7 @@ def test_a_preset_fills_in_and_the_file_wins():
         ("name: a b\nsystems: [{structure: a}]\n", 1, "name", "'a b'", "pattern"),
         ("systems: [{structure: a}]\n", 1, "name", "None", "required"),
         ("name: a\nsystems: []\n", 2, "systems", "[]", "at least 1 item"),
-        ("name: a\nname: b\n", 2, "syntax", "'name: b'", "valid YAML"),
+        ("name: a\nname: b\n", 2, "syntax", "'name: b'", "duplicate key"),
         ("name: [a\n", 2, "syntax", "''", "valid YAML"),
         ("- a\n", 1, "file", "'- a\\n'", "keys and values"),
         ("", 1, "file", "''", "keys and values"),

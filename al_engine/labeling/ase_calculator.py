@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import FileIOCalculator, SCFError
 
 from al_engine.config import ASECalculator
-from al_engine.errors import CalculatorUnavailableError
+from al_engine.errors import CalculatorUnavailableError, blaming
 from al_engine.frames import Frame
 from al_engine.labeling.base import Computed, Failed, one_line
 from al_engine.records import FailureReason
@@ -34,28 +34,35 @@ def build(reference: ASECalculator) -> Any:
     """
     path = reference.calculator
     module, _, name = path.rpartition(".")
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise CalculatorUnavailableError(
-            f"calculator {path!r} cannot be imported ({type(error).__name__}: {one_line(error)}); "
-            "an installed class by its full import path is needed, such as ase.calculators.emt.EMT"
-        ) from None
-    unknown = sorted(set(reference.keywords) - _keywords_of(factory, reference.keywords))
-    if unknown:
-        known = ", ".join(sorted(_keywords_of(factory, ())))
-        raise CalculatorUnavailableError(f"calculator {path!r} has no keyword {unknown[0]!r}; it has {known}")
-    try:
-        calculator = factory(**reference.keywords)
-    except Exception as error:
-        raise CalculatorUnavailableError(
-            f"calculator {path!r} cannot be made with keywords {reference.keywords}: "
-            f"{type(error).__name__}: {one_line(error)}"
-        ) from None
+    with blaming("reference", "calculator"):
+        try:
+            factory = getattr(importlib.import_module(module), name)
+        except Exception as error:
+            raise CalculatorUnavailableError(
+                f"calculator {path!r} cannot be imported ({type(error).__name__}: {one_line(error)}); "
+                "a class by its full import path is needed, such as ase.calculators.emt.EMT"
+            ) from None
+    with blaming("reference", "keywords"):
+        unknown = sorted(set(reference.keywords) - _keywords_of(factory, reference.keywords))
+        if unknown:
+            known = ", ".join(sorted(_keywords_of(factory, ())))
+            raise CalculatorUnavailableError(
+                f"calculator {path!r} has no keyword {unknown[0]!r}; it has {known}"
+            )
+        try:
+            calculator = factory(**reference.keywords)
+        except Exception as error:
+            raise CalculatorUnavailableError(
+                f"calculator {path!r} cannot be made with keywords {reference.keywords}: "
+                f"{type(error).__name__}: {one_line(error)}"
+            ) from None
     if isinstance(calculator, type) or not (
         hasattr(calculator, "get_potential_energy") and hasattr(calculator, "get_forces")
     ):
-        raise CalculatorUnavailableError(f"{path!r} is not an ASE calculator: it gives no energy and forces")
+        with blaming("reference", "calculator"):
+            raise CalculatorUnavailableError(
+                f"{path!r} is not an ASE calculator: it gives no energy and forces"
+            )
     return calculator
 
 

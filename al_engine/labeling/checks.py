@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from al_engine.errors import StructureError
+from al_engine.errors import StructureError, blaming
 from al_engine.frames import Frame, check_distances, check_electrons
 from al_engine.labeling.base import Computed, Failed
 from al_engine.records import FailureReason
@@ -26,7 +26,8 @@ def check_frame(frame: Frame) -> None:
             f"{frame.formula} is {extent:.3g} Å long; at most {MAX_EXTENT_ANG:g} Å is allowed"
         )
     if not frame.is_periodic:
-        check_electrons(frame)
+        with blaming("multiplicity"):
+            check_electrons(frame)
     check_distances(frame, MIN_DISTANCE_ANG)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ase.data import covalent_radii
 
-from al_engine.config import XTB, CampaignConfig
+from al_engine.config import XTB, CampaignConfig, System
 from al_engine.errors import InputError, blaming
-from al_engine.frames import Frame, check_distances, check_electrons, elements_of
+from al_engine.frames import Frame, elements_of
 from al_engine.labeling import check_reference, level_of_theory, resolve_backend
 from al_engine.model.ensemble import resolve_device
 from al_engine.model.potential import REPULSION_REACH
@@ -46,20 +46,14 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
     Raises:
         InputError: A structure, the calculator, the device or the test set cannot be used; one line.
     """
-    starts = []
-    for k, system in enumerate(config.systems):
-        with blaming("systems", k):
-            frame = read_structure(folder / system.structure, system.charge, system.multiplicity)
-            check_distances(frame)
-            if not frame.is_periodic:
-                check_electrons(frame)
-            starts.append(frame)
+    starts = [_start(folder, system, k) for k, system in enumerate(config.systems)]
     with blaming("device"):
         resolved = resolve_compute(config, max(f.n_atoms for f in starts))
     with blaming("test_set"):
         resolved = resolved.model_copy(update={"test_set": _test_set(config.test_set, folder, starts)})
-    with blaming("reference"):
+    with blaming("reference", "backend"):
         resolved = resolved.model_copy(update={"reference": resolve_backend(config.reference)})
+    with blaming("reference"):
         check_reference(resolved.reference, starts)
     _check_initial(resolved, starts)
     campaign = Campaign(
@@ -70,6 +64,15 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
         start_frame_ids=tuple(frame.frame_id for frame in starts),
     )
     return Prepared(campaign, tuple(starts))
+
+
+def _start(folder: Path, system: System, number: int) -> Frame:
+    """Read and check the structure of a system."""
+    try:
+        return read_structure(folder / system.structure, system.charge, system.multiplicity)
+    except InputError as error:
+        error.key = ("systems", number, *(error.key or ("structure",)))
+        raise
 
 
 def stored_config(campaign: Campaign) -> CampaignConfig:
