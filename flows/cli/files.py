@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from al_engine.errors import InputError
-from flows.cli.options import Database
+from flows.cli.options import Database, check_output
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"], help="The file to write (safetensors).")]
 
@@ -22,6 +22,7 @@ def export(
     from db.export import export as write
     from flows.assembly import assemble
 
+    check_output(out, "out")
     with assemble(campaign, database) as run:
         n_rows = write(run.store, campaign, out)
     print(f"wrote {n_rows} labeled structures to {out}")
@@ -65,6 +66,7 @@ def potential(
     database: Database = None,
 ) -> int:
     """Write the trained ensemble of a campaign, for ASE and MD codes."""
+    check_output(output)
     weights = _weights(campaign, generation, database)
     output.write_bytes(weights)
     print(f"wrote {output}; in Python: al_engine.Ensemble.load({str(output)!r}).calculator()")
@@ -86,8 +88,10 @@ def fit(
     from flows.cli.live import live
     from flows.progress import progress_of
 
+    check_output(output)
+    loaded = load_config(config)
     with live(Console()):
-        outcome = fit_file(load_config(config), data, progress_of("fit"))
+        outcome = fit_file(loaded, data, progress_of("fit"))
     output.write_bytes(outcome.model.weights)
     for metric in outcome.metrics:
         print(f"{metric.split} {metric.quantity} {metric.name} = {number(metric.value)}")

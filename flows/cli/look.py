@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from flows.cli.options import Database
+from flows.cli.options import Database, check_output
 
 if TYPE_CHECKING:
-    from al_engine.records import Generation
+    from al_engine.records import Generation, StopDecision
     from db.store import Store
 
 Row = dict[str, object]
@@ -114,6 +114,8 @@ def verify(
     from db.verify import verify as check
     from flows.assembly import assemble
 
+    if dump is not None:
+        check_output(dump, "--dump")
     with assemble(campaign, database) as run:
         problems = check(run.store, campaign)
         if dump is not None:
@@ -129,7 +131,7 @@ def print_campaign(store: "Store", name: str) -> None:
     generations = store.generations(name)
     print(name)
     print_table([{head: _columns(g)[key] for head, key in _SHOWN.items()} for g in generations])
-    stop = store.stop_decision(name, generations[-1].number) if generations else None
+    stop = _newest_stop(store, generations)
     if stop is not None:
         print(stop.sentence)
         for c in stop.criteria:
@@ -165,9 +167,15 @@ def _columns(generation: "Generation") -> Row:
     return head | {"status": values.pop("state").value} | values
 
 
+def _newest_stop(store: "Store", generations: Sequence["Generation"]) -> "StopDecision | None":
+    """Return the newest decision: an open generation has none yet."""
+    decisions = (store.stop_decision(g.campaign, g.number) for g in reversed(generations))
+    return next((decision for decision in decisions if decision is not None), None)
+
+
 def _campaign_json(store: "Store", name: str) -> Row:
     generations = store.generations(name)
-    stop = store.stop_decision(name, generations[-1].number) if generations else None
+    stop = _newest_stop(store, generations)
     return {
         "campaign": name,
         "generations": [_columns(g) for g in generations],

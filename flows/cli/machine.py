@@ -1,5 +1,6 @@
 """Commands about this machine: doctor, server."""
 
+import os
 import sqlite3
 import time
 
@@ -11,22 +12,25 @@ def doctor(*, database: Database = None) -> int:
     """Say what this machine has, what is missing, and the command that mends it."""
     from al_engine.machine import Fact, facts
     from db.engine import masked, wal_is_safe
-    from db.store import Store
-    from flows.assembly import database_address
-    from flows.server import answers, configured, home
+    from flows.assembly import database_address, look
+    from flows.server import answers, configured
 
     found = facts()
     journal = "WAL" if wal_is_safe(sqlite3.sqlite_version_info) else "DELETE journal (no WAL before 3.51.3)"
     found.append(Fact("SQLite", f"{sqlite3.sqlite_version}, {journal}"))
     url = database_address(database)
     try:
-        with Store.open(url) as store:
-            found.append(Fact("database", f"{masked(url)}: {len(store.campaign_names())} campaigns"))
+        with look(url) as store:
+            there = (
+                f"{len(store.campaign_names())} campaigns" if store else "none yet; al-engine run makes it"
+            )
+            found.append(Fact("database", f"{masked(url)}: {there}"))
     except InputError as error:
         found.append(Fact("database", str(error), "start it, or give another --database", is_needed=True))
     api = configured()
     state = "answers" if api and answers(api) else "does not answer; runs start a local one"
-    found.append(Fact("Prefect server", f"{api} {state}" if api else f"none set; local, kept in {home()}"))
+    home = os.environ.get("AL_ENGINE_HOME") or "~/.al_engine"
+    found.append(Fact("Prefect server", f"{api} {state}" if api else f"none set; local, kept in {home}"))
     width = max(len(fact.name) for fact in found)
     for fact in found:
         mark = "!!" if fact.is_needed else "--" if fact.mend else "ok"

@@ -1,12 +1,14 @@
 """Command `init`: a commented campaign file for a structure."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from al_engine.errors import InputError
+from flows.cli.options import check_output
 
 
 def init(
@@ -23,6 +25,7 @@ def init(
 
     if (structure is None) == (smiles is None):
         raise InputError("init needs a structure file, or --smiles and a molecule such as CCO")
+    check_output(output)
     if output.exists():
         raise InputError(f"--output = {str(output)!r}: it exists already; give another name")
     if structure is not None:
@@ -34,7 +37,7 @@ def init(
             raise InputError(f"{str(structure)!r} exists already; give another --output")
         structure.write_text(to_extxyz(frame))
     text = campaign_text(
-        output.stem if output.stem != "campaign" else frame.formula,
+        (_name(output.stem) if output.stem != "campaign" else "") or frame.formula,
         os.path.relpath(structure, output.parent),
         charge=frame.charge,
         multiplicity=frame.multiplicity,
@@ -45,3 +48,8 @@ def init(
     if frame.is_periodic:
         print("the structure is periodic: name your calculator under `reference:` first")
     return 0
+
+
+def _name(stem: str) -> str:
+    """Return the campaign name that a file's name gives; empty where no letter of it is allowed."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("_.-")[:64]
