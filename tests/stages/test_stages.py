@@ -9,6 +9,7 @@ from ase.calculators.emt import EMT
 
 from al_engine.config import CampaignConfig, System
 from al_engine.errors import AlEngineError, InputError
+from al_engine.extxyz import to_extxyz
 from al_engine.frames import Frame
 from al_engine.labeling import level_of_theory
 from al_engine.lifecycle import CandidateState
@@ -19,7 +20,6 @@ from al_engine.stages.explore import explore_stage
 from al_engine.stages.initial import initial_stage, isolated_atom
 from al_engine.stages.prepare import changed_config, prepare, stored_config
 from al_engine.stages.train import atomic_energies, train_stage
-from al_engine.structures import to_extxyz
 
 SMALL = {
     "reference": {"kind": "ase", "calculator": "ase.calculators.emt.EMT"},
