@@ -79,11 +79,7 @@ def names(connection: Connection) -> list[str]:
 
 
 def key(connection: Connection, name: str) -> int:
-    """Return a campaign's key.
-
-    Raises:
-        InputError: No such campaign.
-    """
+    """Return a campaign's key; InputError where there is none."""
     found = connection.execute(select(CampaignRow.id).where(CampaignRow.name == name)).scalar()
     if found is None:
         known = ", ".join(names(connection)) or "none"

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from al_engine.errors import StateError
-from al_engine.lifecycle import CandidateState
+from al_engine.lifecycle import CandidateState, check_candidate_move
 from al_engine.records import Candidate, Uncertainty
 from db.rows import insert_new
 from db.schema import CandidateRow
@@ -53,8 +53,7 @@ def decide(connection: Connection, generation_id: int, candidates: Sequence[Cand
         raise StateError(f"{len(odd)} candidates visited but not decided, or the reverse: frame {odd[0]}")
     rows: list[dict[str, Any]] = []
     for frame_id, candidate in sorted(decided.items()):
-        if candidate.state not in (CandidateState.SELECTED, CandidateState.REJECTED):
-            raise StateError(f"candidate {frame_id} cannot go from 'visited' to {candidate.state.value!r}")
+        check_candidate_move(CandidateState.VISITED, candidate.state)
         values = {name: getattr(candidate, name) for name in ("state", "score", "rank", "reason")}
         rows.append({"of_frame": frame_id, **values})
     if rows:

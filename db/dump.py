@@ -30,9 +30,6 @@ from db.schema import (
     WalkerRow,
 )
 from db.store import Store
-from db.verify import verify
-
-__all__ = ["canonical_dump", "verify"]
 
 _OF_GENERATION: Final[tuple[type[Base], ...]] = (
     CandidateRow, WalkerRow, AuditDrawRow, TrainingFrameRow, ModelRow, MetricRow, StopDecisionRow,

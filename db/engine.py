@@ -136,9 +136,8 @@ class Database:
 
     def _one_line(self, error: Exception) -> DatabaseError:
         cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
-        primary = getattr(
-            getattr(cause, "diag", None), "message_primary", None
-        )  # without PostgreSQL's values
+        diagnosis = getattr(cause, "diag", None)
+        primary = getattr(diagnosis, "message_primary", None)  # without PostgreSQL's values
         text = " ".join(str(primary or cause).split()) or type(cause).__name__
         for secret in self._secrets:
             for form in (secret, quote(secret, safe=""), quote_plus(secret)):

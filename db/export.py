@@ -21,8 +21,8 @@ from db.query import Structure, StructureRow, load, query
 from db.rows import CHUNK
 from db.store import Store
 
-_TEXT = ("campaign", "frame_id", "formula", "level_of_theory", "reason", "split", "status", "created_at")
-_WHOLE = ("generation", "n_atoms", "charge", "multiplicity")
+_KINDS = {item.name: str(item.type).split()[0] for item in fields(StructureRow)}
+"""Columns as "str", "int" or "float"."""
 
 
 def export(store: Store, campaign: str, path: Path) -> int:
@@ -84,8 +84,8 @@ def _optional(module: str) -> Any:
 def _write_parquet(path: Path, items: Iterator[Structure]) -> None:
     """One row a structure; arrays as flat lists, positions and forces atom by atom."""
     pa, parquet = _optional("pyarrow"), _optional("pyarrow.parquet")
-    kinds = {name: pa.string() for name in _TEXT} | {name: pa.int64() for name in _WHOLE}
-    scalars = [(item.name, kinds.get(item.name, pa.float64())) for item in fields(StructureRow)]
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    scalars = [(name, types[kind]) for name, kind in _KINDS.items()]
     reals = ("positions_ang", "forces_ev_per_ang", "cell_ang", "stress_ev_per_ang3")
     arrays = [("numbers", pa.list_(pa.int32())), *((name, pa.list_(pa.float64())) for name in reals)]
     schema = pa.schema([*scalars, *arrays, ("pbc", pa.list_(pa.bool_())), ("fixed", pa.list_(pa.bool_()))])
@@ -102,16 +102,14 @@ def _write_h5(path: Path, items: Iterator[Structure]) -> None:
     h5py = _optional("h5py")
     with h5py.File(path, "w") as file:
         for some in _batches(items):
-            for item in fields(StructureRow):
-                values = [getattr(structure.row, item.name) for structure in some]
-                if item.name in _TEXT:
+            for name, kind in _KINDS.items():
+                values = [getattr(item.row, name) for item in some]
+                if kind == "str":
                     text = np.array([value or "" for value in values], dtype=object)
-                    _append(file, item.name, text, h5py.string_dtype())
-                elif item.name in _WHOLE:
-                    _append(file, item.name, np.array(values, dtype="i8"))
+                    _append(file, name, text, h5py.string_dtype())
                 else:
-                    _append(file, item.name, np.array(values, dtype="f8"))  # None is NaN
-            batch = [_arrays(structure) for structure in some]
+                    _append(file, name, np.array(values, dtype=kind))  # None is NaN
+            batch = [_arrays(item) for item in some]
             for name in batch[0]:
                 _append(file, name, np.concatenate([arrays[name] for arrays in batch]))
 

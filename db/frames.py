@@ -35,15 +35,12 @@ def put_frames(connection: Connection, frames: Iterable[Frame]) -> None:
     by_id = {frame.frame_id: frame for frame in frames}
     insert_new(connection, FrameRow, [_row(by_id[frame_id]) for frame_id in sorted(by_id)])
     formulas = {frame.formula: frame for frame in by_id.values()}
-    insert_new(
-        connection,
-        FormulaElementRow,
-        [
-            {"formula": formula, "z": z, "count": count}
-            for formula in sorted(formulas)
-            for z, count in sorted(Counter(formulas[formula].numbers.tolist()).items())
-        ],
-    )
+    elements = [
+        {"formula": formula, "z": z, "count": count}
+        for formula in sorted(formulas)
+        for z, count in sorted(Counter(formulas[formula].numbers.tolist()).items())
+    ]
+    insert_new(connection, FormulaElementRow, elements)
 
 
 def get_frames(connection: Connection, frame_ids: Sequence[str]) -> list[Frame]:

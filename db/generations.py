@@ -1,40 +1,30 @@
-"""Generations: their life cycle as compare-and-set."""
+"""Generations: their life cycle as compare-and-set, what it cost, and the decision at its end."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, column, func, select, table, update
+from sqlalchemy import Connection, column, insert, select, table, update
 
 from al_engine.errors import StateError
-from al_engine.lifecycle import GENERATION_MOVES, CandidateState, GenerationState, check_generation_move
-from al_engine.records import Generation
+from al_engine.lifecycle import GENERATION_MOVES, GenerationState, check_generation_move
+from al_engine.records import Cost, Criterion, Generation, StopDecision
 from db import campaigns
 from db.columns import utc_now
-from db.rows import insert_new
-from db.schema import CandidateRow, GenerationRow, WalkerRow
+from db.rows import get_records, insert_new, put_records
+from db.schema import GenerationRow, LedgerRow, StopCriterionRow, StopDecisionRow
 
 _ENDED = (GenerationState.CLOSED, GenerationState.ABORTED)
+_NAMES = {"number": "generation", "state": "status"}
+"""Columns of the view that the record names otherwise."""
 _SUMMARY = table(
-    "generation_summary",
-    *(
-        column(name)
-        for name in (
-            "campaign", "generation", "status", "n_walkers", "n_candidates", "n_selected", "n_labeled",
-            "n_failed", "energy_rmse_ev_per_atom", "force_rmse_ev_per_ang", "force_mean_z2",
-            "seconds_training", "seconds_exploring", "seconds_labeling", "started_at", "closed_at",
-        )
-    ),
-)  # fmt: skip
+    "generation_summary", *(column(_NAMES.get(item.name, item.name)) for item in fields(Generation))
+)
 
 
 def key(connection: Connection, campaign: str, number: int) -> int:
-    """Return a generation's key.
-
-    Raises:
-        InputError: No such campaign.
-        StateError: No such generation.
-    """
+    """Return a generation's key; StateError where there is none."""
     campaign_id = campaigns.key(connection, campaign)
     found = connection.execute(
         select(GenerationRow.id).where(
@@ -46,16 +36,18 @@ def key(connection: Connection, campaign: str, number: int) -> int:
     return found
 
 
-def lock(connection: Connection, campaign: str, number: int, *, shared: bool = False) -> int:
-    """Return a generation's key; its row is locked until the transaction ends.
+def lock(
+    connection: Connection, campaign: str, number: int, *, shared: bool = False
+) -> tuple[int, GenerationState]:
+    """Return a generation's key and state; its row is locked until the transaction ends.
 
     Whoever writes candidates and labels holds it, shared if only one of each: so no two can wait for
     each other. (SQLite has one writer at a time, and no such lock.)
     """
-    generation_id = key(connection, campaign, number)
-    row = select(GenerationRow.id).where(GenerationRow.id == generation_id)
-    connection.execute(row.with_for_update(read=shared, key_share=not shared))
-    return generation_id
+    this = GenerationRow.id == key(connection, campaign, number)
+    query = select(GenerationRow.id, GenerationRow.state).where(this)
+    row = connection.execute(query.with_for_update(read=shared, key_share=not shared)).one()
+    return row[0], row[1]
 
 
 def lock_all(connection: Connection, campaign: str) -> list[int]:
@@ -100,9 +92,13 @@ def summaries(connection: Connection, campaign: str, number: int | None = None) 
 
 
 def advance(
-    connection: Connection, campaign: str, number: int, move: tuple[GenerationState, GenerationState]
+    connection: Connection,
+    campaign: str,
+    number: int,
+    move: tuple[GenerationState, GenerationState],
+    cost: Cost,
 ) -> int | None:
-    """Move a generation from a state to the next; the row is locked until the transaction ends.
+    """Move a generation to the next state and note the cost; its row is locked until the transaction ends.
 
     Returns:
         Its key; None where it is there or past it already.
@@ -111,9 +107,7 @@ def advance(
         StateError: It is in a state before `move[0]`, or aborted.
     """
     old, new = move
-    generation_id = lock(connection, campaign, number)
-    this = GenerationRow.id == generation_id
-    state = connection.execute(select(GenerationRow.state).where(this)).scalar_one()
+    generation_id, state = lock(connection, campaign, number)
     if new in _before(state):
         return None
     if state is not old:
@@ -122,8 +116,11 @@ def advance(
             f"to become {new.value!r}"
         )
     check_generation_move(old, new)
-    ended = _counts(connection, generation_id) if new in _ENDED else {}
-    connection.execute(update(GenerationRow).where(this).values({"state": new, **ended}))
+    ended = _ended(connection, campaign, number) if new in _ENDED else {}
+    connection.execute(
+        update(GenerationRow).where(GenerationRow.id == generation_id).values({"state": new, **ended})
+    )
+    put_records(connection, LedgerRow, [cost], generation_id=generation_id, state=new, created_at=utc_now())
     return generation_id
 
 
@@ -134,34 +131,37 @@ def _before(state: GenerationState) -> set[GenerationState]:
     return {state}.union(*(_before(old) for old, moves in GENERATION_MOVES.items() if state in moves))
 
 
-def _counts(connection: Connection, generation_id: int) -> dict[str, Any]:
-    """Return the counts that the view shows once a generation has ended, and the time of the end."""
-    walkers = select(func.count()).where(WalkerRow.generation_id == generation_id)
-    by_state = (
-        select(CandidateRow.state, func.count())
-        .where(CandidateRow.generation_id == generation_id)
-        .group_by(CandidateRow.state)
-    )
-    counts = {row[0]: row[1] for row in connection.execute(by_state)}
-    unchosen = (CandidateState.VISITED, CandidateState.REJECTED)
-    return {
-        "n_walkers": connection.execute(walkers).scalar_one(),
-        "n_candidates": sum(counts.values()),
-        "n_selected": sum(n for state, n in counts.items() if state not in unchosen),
-        "n_labeled": counts.get(CandidateState.LABELED, 0),
-        "n_failed": counts.get(CandidateState.FAILED, 0),
-        "closed_at": utc_now(),
-    }
+def _ended(connection: Connection, campaign: str, number: int) -> dict[str, Any]:
+    """Return the counts that the view keeps showing once a generation has ended, and the time of the end."""
+    (found,) = summaries(connection, campaign, number)
+    names = ("n_walkers", "n_candidates", "n_selected", "n_labeled", "n_failed")
+    return {**{name: getattr(found, name) for name in names}, "closed_at": utc_now()}
 
 
 def abort(connection: Connection, campaign: str, number: int, reason: str) -> bool:
     """Abort a generation, with the reason; False where it is aborted already."""
-    generation_id = lock(connection, campaign, number)
-    this = GenerationRow.id == generation_id
-    state = connection.execute(select(GenerationRow.state).where(this)).scalar_one()
+    generation_id, state = lock(connection, campaign, number)
     if state is GenerationState.ABORTED:
         return False
     check_generation_move(state, GenerationState.ABORTED)
-    ended = {"state": GenerationState.ABORTED, "abort_reason": reason, **_counts(connection, generation_id)}
-    connection.execute(update(GenerationRow).where(this).values(ended))
+    ended = {"state": GenerationState.ABORTED, "abort_reason": reason, **_ended(connection, campaign, number)}
+    connection.execute(update(GenerationRow).where(GenerationRow.id == generation_id).values(ended))
     return True
+
+
+def put_stop(connection: Connection, generation_id: int, stop: StopDecision) -> None:
+    """Write the decision on stopping."""
+    row = {"generation_id": generation_id, "converged": stop.converged, "sentence": stop.sentence}
+    connection.execute(insert(StopDecisionRow), row)
+    for number, criterion in enumerate(stop.criteria):
+        put_records(connection, StopCriterionRow, [criterion], generation_id=generation_id, number=number)
+
+
+def get_stop(connection: Connection, generation_id: int) -> StopDecision | None:
+    """Return the decision on stopping."""
+    query = select(StopDecisionRow.converged, StopDecisionRow.sentence)
+    row = connection.execute(query.where(StopDecisionRow.generation_id == generation_id)).first()
+    if row is None:
+        return None
+    criteria = get_records(connection, StopCriterionRow, Criterion, generation_id)
+    return StopDecision(row[0], tuple(criteria), row[1])

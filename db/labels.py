@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from al_engine.errors import InputError
 from al_engine.records import Label
@@ -89,13 +89,19 @@ def largest_force(forces: NDArray[np.float64]) -> float:
     return float(np.sqrt((forces**2).sum(axis=1).max()))
 
 
+def flaw(label: Label, n_atoms: int) -> str | None:
+    """Return what is wrong with the shapes or values of a label, if anything."""
+    if np.shape(label.forces) != (n_atoms, 3):
+        return f"forces must be ({n_atoms}, 3), got {np.shape(label.forces)}"
+    stress = np.zeros((3, 3)) if label.stress is None else label.stress
+    if np.shape(stress) != (3, 3):
+        return f"stress must be (3, 3), got {np.shape(stress)}"
+    finite = np.isfinite(label.energy) and np.isfinite(label.forces).all() and np.isfinite(stress).all()
+    return None if finite else "energy (eV), forces (eV/Å) or stress (eV/Å³) are not finite"
+
+
 LABEL_COLUMNS = (LevelRow.name, LabelRow.energy_ev, LabelRow.forces, LabelRow.stress, LabelRow.seconds)
-"""What `label_of` needs, in its order."""
-
-
-def label_of(frame_id: str, row: Row[Any] | Sequence[Any]) -> Label:
-    """Build a label from the values of `LABEL_COLUMNS`."""
-    return Label(frame_id, *row)
+"""What a `Label` holds beside the frame's id, in its order."""
 
 
 def _stored(
@@ -109,7 +115,7 @@ def _stored(
             .join(LevelRow, LevelRow.id == LabelRow.level_id)
             .where(LabelRow.frame_id.in_([frame_id for frame_id, _ in some]))
         ):
-            found[row[2], row[1]] = (row[0], digest(label_of(row[2], row[3:])))
+            found[row[2], row[1]] = (row[0], digest(Label(*row[2:])))
     return found
 
 
@@ -122,16 +128,9 @@ def _check(connection: Connection, labels: Sequence[Label]) -> None:
         where = f"label of frame {item.frame_id}"
         if item.frame_id not in n_atoms:
             raise InputError(f"{where}: the database has no such frame")
-        if np.shape(item.forces) != (n_atoms[item.frame_id], 3):
-            raise InputError(
-                f"{where}: forces must be ({n_atoms[item.frame_id]}, 3), got {np.shape(item.forces)}"
-            )
-        if not (np.isfinite(item.energy) and np.isfinite(item.forces).all()):
-            raise InputError(f"{where}: energy (eV) or forces (eV/Å) are not finite")
-        if item.stress is not None and not (
-            np.shape(item.stress) == (3, 3) and np.isfinite(item.stress).all()
-        ):
-            raise InputError(f"{where}: stress (eV/Å³) must be (3, 3) and finite")
+        problem = flaw(item, n_atoms[item.frame_id])
+        if problem is not None:
+            raise InputError(f"{where}: {problem}")
 
 
 def _real(array: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ HEAD: Final = "0001"
 """The newest revision in `migrations/versions`."""
 VERSION_TABLE: Final = "al_engine_version"
 """Not alembic's default: Prefect's tables may live in the same database."""
+_FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x616C656E67696E65
 """Key of PostgreSQL's advisory lock ("alengine")."""
 
@@ -41,24 +42,15 @@ def upgrade(database: Database) -> None:
         revision = current(connection)
         if revision == HEAD:
             return
-        known = sorted(path.name[:4] for path in (_folder() / "versions").glob("[0-9]*.py"))
+        known = [path.name[:4] for path in (_FOLDER / "versions").glob("[0-9]*.py")]
         if revision is not None and revision not in known:
             raise DatabaseError(
                 f"database = {database.url!r}: has schema revision {revision!r}, this al-engine knows "
                 f"up to {HEAD!r}; install a newer al-engine"
             )
-        _run(connection)
+        from alembic import command
+        from alembic.config import Config
 
-
-def _folder() -> Path:
-    return Path(__file__).parent / "migrations"
-
-
-def _run(connection: Connection) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+        command.upgrade(config, "head")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 
 import numpy as np
 from sqlalchemy import Connection, insert, select
@@ -12,6 +13,8 @@ from al_engine.errors import StateError
 from al_engine.records import TrainedModel, TrainingFrame
 from db.rows import get_records, put_records
 from db.schema import GenerationRow, ModelRow, TrainingFrameRow
+
+_FIELDS = [item.name for item in fields(TrainedModel) if item.name != "training_set"]
 
 
 def put(connection: Connection, campaign_id: int, generation_id: int, model: TrainedModel) -> None:
@@ -24,42 +27,30 @@ def put(connection: Connection, campaign_id: int, generation_id: int, model: Tra
     for item in model.training_set:
         if known.get(item.frame_id, item.fold) != item.fold:
             raise StateError(f"fold of frame {item.frame_id} is {known[item.frame_id]}, not {item.fold}")
-    connection.execute(
-        insert(ModelRow),
-        {
-            "generation_id": generation_id,
-            "weights": model.weights,
-            "weights_sha256": hashlib.sha256(model.weights).hexdigest(),
-            "n_members": model.n_members,
-            "seed": model.seed,
-            "scales": np.array(model.scales, dtype=np.float64),
-            "scale_errors": np.array(model.scale_errors, dtype=np.float64),
-            "calibration": model.calibration,
-            "log": model.log,
-            "log_columns": json.dumps(model.log_columns),
-        },
-    )
+    row = {name: getattr(model, name) for name in _FIELDS} | {
+        "generation_id": generation_id,
+        "weights_sha256": hashlib.sha256(model.weights).hexdigest(),
+        "scales": np.array(model.scales, dtype=np.float64),
+        "scale_errors": np.array(model.scale_errors, dtype=np.float64),
+        "log_columns": json.dumps(model.log_columns),
+    }
+    connection.execute(insert(ModelRow), row)
     put_records(connection, TrainingFrameRow, model.training_set, generation_id=generation_id)
 
 
 def get(connection: Connection, generation_id: int) -> TrainedModel | None:
     """Return the ensemble of a generation, its training set by frame id."""
-    row = connection.execute(
-        select(
-            ModelRow.weights, ModelRow.n_members, ModelRow.seed, ModelRow.scales, ModelRow.scale_errors,
-            ModelRow.calibration, ModelRow.log, ModelRow.log_columns,
-        ).where(ModelRow.generation_id == generation_id)
-    ).first()  # fmt: skip
+    query = select(*(getattr(ModelRow, name) for name in _FIELDS))
+    row = connection.execute(query.where(ModelRow.generation_id == generation_id)).first()
     if row is None:
         return None
-    weights, n_members, seed, scales, scale_errors, calibration, log, log_columns = row
-    frames = get_records(connection, TrainingFrameRow, TrainingFrame, generation_id)
-    s, t, e = scales.tolist()
-    ds, dt, de = scale_errors.tolist()
-    return TrainedModel(
-        weights, n_members, seed, (s, t, e), (ds, dt, de), calibration, log, tuple(json.loads(log_columns)),
-        tuple(frames),
-    )  # fmt: skip
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["log_columns"] = json.loads(values["log_columns"])
+    values["training_set"] = get_records(connection, TrainingFrameRow, TrainingFrame, generation_id)
+    for name in ("scales", "scale_errors"):
+        values[name] = values[name].tolist()
+    tuples = ("scales", "scale_errors", "log_columns", "training_set")
+    return TrainedModel(**values | {name: tuple(values[name]) for name in tuples})
 
 
 def folds(connection: Connection, campaign_id: int) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -18,7 +19,7 @@ from al_engine.lifecycle import CandidateState
 from al_engine.records import Label, Origin
 from db import campaigns
 from db.frames import get_frames
-from db.labels import LABEL_COLUMNS, label_of
+from db.labels import LABEL_COLUMNS
 from db.rows import chunked
 from db.schema import FormulaElementRow, LabelRow, LevelRow
 from db.store import Store
@@ -66,34 +67,20 @@ class Structure:
 
 _VIEW = table("structures", *(column(item.name) for item in fields(StructureRow)))
 _NUMBERS: Final = {
-    "natoms": "n_atoms",
-    "charge": "charge",
-    "multiplicity": "multiplicity",
-    "generation": "generation",
-    "energy": "energy_ev",
-    "max_force": "max_force_ev_per_ang",
-    "energy_sd": "energy_sd_ev",
-    "energy_sd_aleatoric": "energy_sd_aleatoric_ev",
-    "energy_sd_epistemic": "energy_sd_epistemic_ev",
-    "force_sd": "force_sd_max_ev_per_ang",
-    "force_sd_aleatoric": "force_sd_max_aleatoric_ev_per_ang",
-    "force_sd_epistemic": "force_sd_max_epistemic_ev_per_ang",
-    "force_sd_mean": "force_sd_mean_ev_per_ang",
-    "information": "information_nats",
+    re.sub(r"_(ev|nats).*", "", item.name).replace("_sd_max", "_sd").replace("n_atoms", "natoms"): item.name
+    for item in fields(StructureRow)
+    if not str(item.type).startswith("str")
 }
+"""Columns by the keys of an expression: their names without unit, `force_sd` for the largest."""
 _WORDS: Final = {
     "status": tuple(state.value for state in CandidateState),
     "reason": tuple(origin.value for origin in Origin),
     "split": ("train", "audit"),
 }
 _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt,
+    "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 ALLOWED: Final = (
     "comparisons joined by commas, such as 'C>1,natoms<20,force_sd>0.2': elements, formula=..., "
     + ", ".join([*_NUMBERS, *_WORDS])
@@ -128,7 +115,7 @@ def load(store: Store, rows: Sequence[StructureRow]) -> Iterator[Structure]:
         with store.database.read() as connection:
             frames = get_frames(connection, ids)
             labels = {
-                (found[0], found[1]): label_of(found[0], found[1:])
+                (found[0], found[1]): Label(*found)
                 for found in connection.execute(
                     select(LabelRow.frame_id, *LABEL_COLUMNS)
                     .join(LevelRow, LevelRow.id == LabelRow.level_id)

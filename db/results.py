@@ -13,7 +13,7 @@ from al_engine.records import Candidate, Label, LabeledFrame, LabelFailure, Orig
 from db import campaigns, candidates, generations
 from db.columns import utc_now
 from db.frames import FRAME_COLUMNS, frame_of, put_frames
-from db.labels import LABEL_COLUMNS, Recorded, label_of, put_labels
+from db.labels import LABEL_COLUMNS, Recorded, put_labels
 from db.rows import insert_new
 from db.schema import CampaignRow, CandidateRow, FrameRow, GenerationRow, LabelFailureRow, LabelRow, LevelRow
 
@@ -30,7 +30,7 @@ def record(connection: Connection, campaign: str, number: int, result: Label | L
         raise StateError(
             f"frame {result.frame_id}: level {result.level_of_theory!r} in a campaign of {level!r}"
         )
-    generation_id = generations.lock(connection, campaign, number, shared=True)
+    generation_id, _ = generations.lock(connection, campaign, number, shared=True)
     row = connection.execute(
         select(CandidateRow.id, CandidateRow.state)
         .where(CandidateRow.generation_id == generation_id, CandidateRow.frame_id == result.frame_id)
@@ -48,15 +48,8 @@ def record(connection: Connection, campaign: str, number: int, result: Label | L
         connection.execute(update(CandidateRow).where(CandidateRow.id == candidate_id).values(state=new))
     if isinstance(result, Label):
         return put_labels(connection, [result])[0]
-    failure = {
-        "candidate_id": candidate_id,
-        "level_id": level_id,
-        "reason": result.reason,
-        "message": result.message,
-        "attempts": result.attempts,
-        "seconds": result.seconds,
-        "last_attempt_at": utc_now(),
-    }
+    failure = {name: getattr(result, name) for name in ("reason", "message", "attempts", "seconds")}
+    failure |= {"candidate_id": candidate_id, "level_id": level_id, "last_attempt_at": utc_now()}
     insert_new(connection, LabelFailureRow, [failure])
     return Recorded.NEW
 
@@ -146,6 +139,6 @@ def labeled(connection: Connection, campaign: str, before: int | None) -> list[L
         if frame_id not in found:
             group = frame_id if walker is None else f"g{number}w{walker}"
             found[frame_id] = LabeledFrame(
-                frame_of(row[4:n_frame]), label_of(frame_id, row[n_frame:]), number, origin, group
+                frame_of(row[4:n_frame]), Label(frame_id, *row[n_frame:]), number, origin, group
             )
     return list(found.values())

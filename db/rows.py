@@ -40,12 +40,10 @@ def insert_new(
     if not rows:
         return []
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    statement = make(table).on_conflict_do_nothing()
-    if not returning:
-        connection.execute(statement, _by_column(table, rows))
-        return []
-    result = connection.execute(statement.returning(*returning), _by_column(table, rows))
-    return [tuple(row) for row in result]
+    statement: Any = make(table).on_conflict_do_nothing()
+    statement = statement.returning(*returning) if returning else statement
+    result = connection.execute(statement, _by_column(table, rows))
+    return [tuple(row) for row in result] if returning else []
 
 
 def put_records(

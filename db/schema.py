@@ -29,20 +29,20 @@ class Base(DeclarativeBase):
         **{k: _choice(k) for k in (GenerationState, CandidateState, Origin, ExitReason, FailureReason)},
     }
 
+    def __init_subclass__(cls, table: str, **options: Any) -> None:
+        cls.__tablename__ = table
+        super().__init_subclass__(**options)
 
-class LevelRow(Base):
+
+class LevelRow(Base, table="levels"):
     """A level of theory: method, parameters and version as one line."""
-
-    __tablename__ = "levels"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
 
 
-class FrameRow(Base):
+class FrameRow(Base, table="frames"):
     """A frame; cell and fixed atoms only where it has them. Never changed or deleted (trigger)."""
-
-    __tablename__ = "frames"
 
     id: Mapped[str] = mapped_column(ContentId, primary_key=True)
     formula: Mapped[str] = mapped_column(index=True)
@@ -56,20 +56,17 @@ class FrameRow(Base):
     fixed: Mapped[NDArray[Any] | None]
 
 
-class FormulaElementRow(Base):
+class FormulaElementRow(Base, table="formula_elements"):
     """How often an element occurs in a formula; frames share it, so it stays small."""
-
-    __tablename__ = "formula_elements"
 
     formula: Mapped[str] = mapped_column(primary_key=True)
     z: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     count: Mapped[int]
 
 
-class LabelRow(Base):
+class LabelRow(Base, table="labels"):
     """A finished reference calculation; one per frame and level. Never changed or deleted (trigger)."""
 
-    __tablename__ = "labels"
     __table_args__ = (UniqueConstraint("frame_id", "level_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -83,10 +80,8 @@ class LabelRow(Base):
     created_at: Mapped[str]
 
 
-class LabelConflictRow(Base):
+class LabelConflictRow(Base, table="label_conflicts"):
     """A later calculation of a labeled frame with another result: kept here, the first label stands."""
-
-    __tablename__ = "label_conflicts"
 
     label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True)
     digest: Mapped[str] = mapped_column(ContentId, primary_key=True)
@@ -96,10 +91,8 @@ class LabelConflictRow(Base):
     created_at: Mapped[str]
 
 
-class CampaignRow(Base):
+class CampaignRow(Base, table="campaigns"):
     """A campaign; its configuration as it is now."""
-
-    __tablename__ = "campaigns"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
@@ -109,10 +102,8 @@ class CampaignRow(Base):
     created_at: Mapped[str]
 
 
-class ConfigChangeRow(Base):
+class ConfigChangeRow(Base, table="config_changes"):
     """A configuration that was replaced."""
-
-    __tablename__ = "config_changes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
@@ -120,20 +111,17 @@ class ConfigChangeRow(Base):
     replaced_at: Mapped[str]
 
 
-class CampaignStartRow(Base):
+class CampaignStartRow(Base, table="campaign_starts"):
     """One of the given structures."""
-
-    __tablename__ = "campaign_starts"
 
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     frame_id: Mapped[str] = mapped_column(ContentId, ForeignKey("frames.id"))
 
 
-class GenerationRow(Base):
+class GenerationRow(Base, table="generations"):
     """A generation; its counts are written at close, and then the row is never changed (trigger)."""
 
-    __tablename__ = "generations"
     __table_args__ = (UniqueConstraint("campaign_id", "number"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -150,10 +138,9 @@ class GenerationRow(Base):
     closed_at: Mapped[str | None]
 
 
-class CandidateRow(Base):
+class CandidateRow(Base, table="candidates"):
     """A frame that may be labeled in a generation; a campaign's candidate is one frame once."""
 
-    __tablename__ = "candidates"
     __table_args__ = (UniqueConstraint("generation_id", "frame_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -179,10 +166,8 @@ class CandidateRow(Base):
     reason: Mapped[str]
 
 
-class LabelFailureRow(Base):
+class LabelFailureRow(Base, table="label_failures"):
     """A reference calculation of a candidate that gave no label; it stays when a retry succeeds."""
-
-    __tablename__ = "label_failures"
 
     candidate_id: Mapped[int] = mapped_column(ForeignKey("candidates.id"), primary_key=True)
     level_id: Mapped[int] = mapped_column(ForeignKey("levels.id"))
@@ -193,10 +178,8 @@ class LabelFailureRow(Base):
     last_attempt_at: Mapped[str]
 
 
-class WalkerRow(Base):
+class WalkerRow(Base, table="walkers"):
     """A trajectory; `exit_value` is NULL where it is not a number."""
-
-    __tablename__ = "walkers"
 
     generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
     index: Mapped[int] = mapped_column("number", primary_key=True, autoincrement=False)
@@ -209,10 +192,8 @@ class WalkerRow(Base):
     trace: Mapped[NDArray[Any]]
 
 
-class AuditDrawRow(Base):
+class AuditDrawRow(Base, table="audit_draws"):
     """One (walker, step) pair of the audit; no frame where the walker had left before."""
-
-    __tablename__ = "audit_draws"
 
     generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
     index: Mapped[int] = mapped_column("number", primary_key=True, autoincrement=False)
@@ -221,10 +202,8 @@ class AuditDrawRow(Base):
     frame_id: Mapped[str | None] = mapped_column(ContentId, ForeignKey("frames.id"))
 
 
-class ModelRow(Base):
+class ModelRow(Base, table="models"):
     """The ensemble of a generation, weights as safetensors bytes. Never changed or deleted (trigger)."""
-
-    __tablename__ = "models"
 
     generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
     weights: Mapped[bytes]
@@ -238,20 +217,16 @@ class ModelRow(Base):
     log_columns: Mapped[str]
 
 
-class TrainingFrameRow(Base):
+class TrainingFrameRow(Base, table="training_sets"):
     """A frame in a generation's training set, with its fold."""
-
-    __tablename__ = "training_sets"
 
     generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
     frame_id: Mapped[str] = mapped_column(ContentId, ForeignKey("frames.id"), primary_key=True)
     fold: Mapped[int]
 
 
-class MetricRow(Base):
+class MetricRow(Base, table="metrics"):
     """A measured number; NULL where it is not a number."""
-
-    __tablename__ = "metrics"
 
     generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
     split: Mapped[str] = mapped_column(primary_key=True)
@@ -260,10 +235,8 @@ class MetricRow(Base):
     value: Mapped[float] = mapped_column(RealOrNan, nullable=True)
 
 
-class LedgerRow(Base):
+class LedgerRow(Base, table="ledger"):
     """What a stage cost, and the state of the generation that it reached."""
-
-    __tablename__ = "ledger"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), index=True)
@@ -275,20 +248,16 @@ class LedgerRow(Base):
     created_at: Mapped[str]
 
 
-class StopDecisionRow(Base):
+class StopDecisionRow(Base, table="stop_decisions"):
     """Whether the campaign may be called converged after a generation."""
-
-    __tablename__ = "stop_decisions"
 
     generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
     converged: Mapped[bool]
     sentence: Mapped[str]
 
 
-class StopCriterionRow(Base):
+class StopCriterionRow(Base, table="stop_criteria"):
     """One condition of a stop decision; `value` is NULL where it is not a number."""
-
-    __tablename__ = "stop_criteria"
 
     generation_id: Mapped[int] = mapped_column(ForeignKey("stop_decisions.generation_id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection
@@ -26,7 +25,7 @@ from al_engine.records import (
     TrainedModel,
     Walker,
 )
-from db import campaigns, generations, measures, migrate, models, results
+from db import campaigns, generations, migrate, models, results
 from db import candidates as found
 from db.engine import Database
 from db.frames import get_frames, put_frames
@@ -75,9 +74,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- campaigns ---
@@ -128,13 +125,12 @@ class Store:
     ) -> bool:
         """Generation 0, OPEN -> SELECTED: frames to be labeled before there is a model."""
         with self.database.write() as connection:
-            generation_id = generations.advance(connection, campaign, 0, (_G.OPEN, _G.SELECTED))
+            generation_id = generations.advance(connection, campaign, 0, (_G.OPEN, _G.SELECTED), cost)
             if generation_id is None:
                 return False
             put_frames(connection, frames)
             found.put(connection, generation_id, candidates)
             results.adopt_known_labels(connection, campaign, [generation_id])
-            measures.put_cost(connection, generation_id, _G.SELECTED, cost)
         return True
 
     def finish_training(
@@ -142,12 +138,11 @@ class Store:
     ) -> bool:
         """OPEN -> TRAINED, with the ensemble and its training set."""
         with self.database.write() as connection:
-            generation_id = generations.advance(connection, campaign, number, (_G.OPEN, _G.TRAINED))
+            generation_id = generations.advance(connection, campaign, number, (_G.OPEN, _G.TRAINED), cost)
             if generation_id is None:
                 return False
             models.put(connection, campaigns.key(connection, campaign), generation_id, model)
-            measures.put_metrics(connection, generation_id, metrics)
-            measures.put_cost(connection, generation_id, _G.TRAINED, cost)
+            put_records(connection, MetricRow, metrics, generation_id=generation_id)
         return True
 
     def finish_exploration(  # noqa: PLR0917
@@ -162,14 +157,13 @@ class Store:
     ) -> bool:
         """TRAINED -> EXPLORED, with what was visited; a frame twice is the audit's candidate."""
         with self.database.write() as connection:
-            generation_id = generations.advance(connection, campaign, number, (_G.TRAINED, _G.EXPLORED))
+            generation_id = generations.advance(connection, campaign, number, (_G.TRAINED, _G.EXPLORED), cost)
             if generation_id is None:
                 return False
             put_frames(connection, frames)
             put_records(connection, WalkerRow, walkers, generation_id=generation_id)
             put_records(connection, AuditDrawRow, draws, generation_id=generation_id)
             found.put(connection, generation_id, candidates)
-            measures.put_cost(connection, generation_id, _G.EXPLORED, cost)
         return True
 
     def finish_selection(
@@ -177,12 +171,13 @@ class Store:
     ) -> bool:
         """EXPLORED -> SELECTED: every visited candidate is SELECTED or REJECTED."""
         with self.database.write() as connection:
-            generation_id = generations.advance(connection, campaign, number, (_G.EXPLORED, _G.SELECTED))
+            generation_id = generations.advance(
+                connection, campaign, number, (_G.EXPLORED, _G.SELECTED), cost
+            )
             if generation_id is None:
                 return False
             found.decide(connection, generation_id, candidates)
             results.adopt_known_labels(connection, campaign, [generation_id])
-            measures.put_cost(connection, generation_id, _G.SELECTED, cost)
         return True
 
     def record_result(self, campaign: str, number: int, result: Label | LabelFailure) -> Recorded:
@@ -193,13 +188,12 @@ class Store:
     def finish_labeling(self, campaign: str, number: int, cost: Cost) -> bool:
         """SELECTED -> LABELED; StateError while a candidate waits for its label."""
         with self.database.write() as connection:
-            generation_id = generations.advance(connection, campaign, number, (_G.SELECTED, _G.LABELED))
+            generation_id = generations.advance(connection, campaign, number, (_G.SELECTED, _G.LABELED), cost)
             if generation_id is None:
                 return False
             waiting = len(found.unlabeled_ids(connection, generation_id))
             if waiting:
                 raise StateError(f"generation {number} of {campaign!r} has {waiting} frames without a label")
-            measures.put_cost(connection, generation_id, _G.LABELED, cost)
         return True
 
     def close_generation(
@@ -207,12 +201,11 @@ class Store:
     ) -> bool:
         """LABELED -> CLOSED, with counts, metrics and the decision; never changed after."""
         with self.database.write() as connection:
-            generation_id = generations.advance(connection, campaign, number, (_G.LABELED, _G.CLOSED))
+            generation_id = generations.advance(connection, campaign, number, (_G.LABELED, _G.CLOSED), cost)
             if generation_id is None:
                 return False
-            measures.put_metrics(connection, generation_id, metrics)
-            measures.put_stop(connection, generation_id, stop)
-            measures.put_cost(connection, generation_id, _G.CLOSED, cost)
+            put_records(connection, MetricRow, metrics, generation_id=generation_id)
+            generations.put_stop(connection, generation_id, stop)
         return True
 
     def abort_generation(self, campaign: str, number: int, reason: str) -> bool:
@@ -270,7 +263,7 @@ class Store:
     def stop_decision(self, campaign: str, number: int) -> StopDecision | None:
         """Return the decision at the close of a generation."""
         with self._of_generation(campaign, number) as (connection, generation_id):
-            return measures.get_stop(connection, generation_id)
+            return generations.get_stop(connection, generation_id)
 
     def costs(self, campaign: str, number: int) -> list[Cost]:
         """Return what the stages of a generation cost, oldest first."""
@@ -280,11 +273,7 @@ class Store:
     def import_labels(
         self, campaign: str | None, entries: Sequence[tuple[Frame, Label]]
     ) -> tuple[int, int, int]:
-        """Store labeled frames, and train a campaign on them if one is given.
-
-        Returns:
-            How many labels are new, known (the same bits), and in conflict with the known one, which stays.
-        """
+        """Store labeled frames, a campaign's if one is given; say how many are new, known, in conflict."""
         with self.database.write() as connection:
             return results.import_labels(connection, campaign, entries)
 

@@ -11,12 +11,20 @@ from sqlalchemy import Connection, exists, select
 
 from al_engine.errors import AlEngineError
 from al_engine.lifecycle import CandidateState, GenerationState
-from al_engine.records import Generation
+from al_engine.records import Generation, Label
 from db import campaigns, generations
 from db.frames import FRAME_COLUMNS, frame_of
-from db.labels import largest_force
+from db.labels import LABEL_COLUMNS, flaw, largest_force
 from db.rows import chunked
-from db.schema import CandidateRow, FormulaElementRow, FrameRow, LabelFailureRow, LabelRow, ModelRow
+from db.schema import (
+    CandidateRow,
+    FormulaElementRow,
+    FrameRow,
+    LabelFailureRow,
+    LabelRow,
+    LevelRow,
+    ModelRow,
+)
 from db.store import Store
 
 _G, _C = GenerationState, CandidateState
@@ -34,11 +42,7 @@ _MODELED = frozenset({_G.TRAINED, _G.EXPLORED, _G.SELECTED, _G.LABELED, _G.CLOSE
 
 
 def verify(store: Store, campaign: str) -> list[str]:
-    """Return what is wrong with a campaign, one line each; an empty list is the proof.
-
-    Raises:
-        InputError: No such campaign.
-    """
+    """Return what is wrong with a campaign, one line each; an empty list is the proof."""
     with store.database.read() as connection:
         level_id, _ = campaigns.level(connection, campaigns.key(connection, campaign))
         problems = list(_sqlite(connection)) if store.database.is_sqlite else []
@@ -93,21 +97,20 @@ def _frames(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
 
 
 def _labels(connection: Connection, ids: Sequence[str], level_id: int) -> Iterator[str]:
+    columns = (FrameRow.n_atoms, LabelRow.max_force_ev_per_ang, LabelRow.frame_id, *LABEL_COLUMNS)
     query = (
-        select(
-            LabelRow.frame_id, FrameRow.n_atoms, LabelRow.energy_ev, LabelRow.max_force_ev_per_ang,
-            LabelRow.forces, LabelRow.stress,
-        )
+        select(*columns)
         .join(FrameRow, FrameRow.id == LabelRow.frame_id)
+        .join(LevelRow, LevelRow.id == LabelRow.level_id)
         .where(LabelRow.frame_id.in_(ids), LabelRow.level_id == level_id)
-    )  # fmt: skip
-    for frame_id, n_atoms, energy, max_force, forces, stress in connection.execute(query):
-        if forces.shape != (n_atoms, 3) or (stress is not None and stress.shape != (3, 3)):
-            yield f"label of frame {frame_id}: wrong shape"
-        elif not (np.isfinite(energy) and np.isfinite(forces).all()):
-            yield f"label of frame {frame_id}: energy (eV) or forces (eV/Å) are not finite"
-        elif not np.isclose(largest_force(forces), max_force, rtol=1e-12, atol=0):
-            yield f"label of frame {frame_id}: the largest force is not {max_force} eV/Å"
+    )
+    for n_atoms, max_force, *content in connection.execute(query):
+        label = Label(*content)
+        problem = flaw(label, n_atoms)
+        if problem is None and not np.isclose(largest_force(label.forces), max_force, rtol=1e-12, atol=0):
+            problem = f"the largest force is not {max_force} eV/Å"
+        if problem is not None:
+            yield f"label of frame {label.frame_id}: {problem}"
 
 
 def _generation(connection: Connection, item: Generation, level_id: int) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The first schema: tables, triggers that keep the facts, and the views for people who write SQL."""
 
 # ruff: noqa: S608 - no input reaches this SQL
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,15 +11,10 @@ revision = "0001"
 down_revision = None
 
 _UNCERTAINTIES = (
-    "energy_sd_ev",
-    "energy_sd_aleatoric_ev",
-    "energy_sd_epistemic_ev",
-    "force_sd_max_ev_per_ang",
-    "force_sd_max_aleatoric_ev_per_ang",
-    "force_sd_max_epistemic_ev_per_ang",
-    "force_sd_mean_ev_per_ang",
+    "energy_sd_ev", "energy_sd_aleatoric_ev", "energy_sd_epistemic_ev", "force_sd_max_ev_per_ang",
+    "force_sd_max_aleatoric_ev_per_ang", "force_sd_max_epistemic_ev_per_ang", "force_sd_mean_ev_per_ang",
     "information_nats",
-)
+)  # fmt: skip
 
 
 def upgrade() -> None:
@@ -31,8 +27,11 @@ def upgrade() -> None:
     _views()
 
 
-def _text(name: str, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), **{"nullable": False, **options})
+def _column(kind: Any, name: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, kind, **{"nullable": False, **options})
+
+
+_text, _real, _blob = (partial(_column, kind) for kind in (sa.Text, sa.Double, sa.LargeBinary))
 
 
 def _choice(name: str) -> sa.Column[str]:
@@ -41,14 +40,6 @@ def _choice(name: str) -> sa.Column[str]:
 
 def _whole(name: str, **options: Any) -> sa.Column[int]:
     return sa.Column(name, sa.Integer(), autoincrement=False, **{"nullable": False, **options})
-
-
-def _real(name: str, **options: Any) -> sa.Column[float]:
-    return sa.Column(name, sa.Double(), **{"nullable": False, **options})
-
-
-def _blob(name: str, **options: Any) -> sa.Column[bytes]:
-    return sa.Column(name, sa.LargeBinary(), **{"nullable": False, **options})
 
 
 def _id() -> sa.Column[int]:
