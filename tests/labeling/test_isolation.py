@@ -64,7 +64,10 @@ def scratch(tmp_path_factory):
 
 
 def our_processes():
-    return psutil.Process().children(recursive=True)
+    """Every descendant, without the database server that other tests keep for the session."""
+    descendants = psutil.Process().children(recursive=True)
+    servers = {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"}
+    return [p for p in descendants if p.pid not in servers]
 
 
 @pytest.fixture(scope="module")
