@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,3 +120,16 @@ def collate(
         is_bulk=torch.as_tensor([g.frame.pbc.all() for g in graphs], device=device),
         n_frames=len(graphs),
     )
+
+
+def in_chunks(n_atoms: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Split frames into runs of at most `most` atoms (or one frame); yields their places."""
+    chunk: list[int] = []
+    total = 0
+    for place, n in enumerate(n_atoms):
+        if chunk and total + n > most:
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(place)
+        total += n
+    yield chunk

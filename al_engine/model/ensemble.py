@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from al_engine.errors import InputError
 from al_engine.frames import Frame
-from al_engine.model.batch import FrameBatch, Graph, collate, graph
+from al_engine.model.batch import FrameBatch, Graph, collate, graph, in_chunks
 from al_engine.model.bound import BoundEnsemble
 from al_engine.model.checkpoint import Provenance, from_bytes, to_bytes
 from al_engine.model.potential import StackedPotential
@@ -132,7 +132,9 @@ class Ensemble:
         as_frames = [f if isinstance(f, Frame) else _unconstrained(f) for f in frames]
         graphs = [graph(f, self.elements, self.net.arch.r_max) for f in as_frames]
         with_stress = any(f.pbc.all() for f in as_frames)
-        parts = [self._predict(chunk, with_stress=with_stress) for chunk in _chunks(graphs)]
+        index = in_chunks([f.n_atoms for f in as_frames], MAX_ATOMS_PER_BATCH)
+        chunks = [[graphs[k] for k in chunk] for chunk in index]
+        parts = [self._predict(chunk, with_stress=with_stress) for chunk in chunks]
         n_atoms = [f.n_atoms for f in as_frames]
         return Prediction(
             frame_index=np.repeat(np.arange(len(n_atoms)), n_atoms),
@@ -199,19 +201,6 @@ def _unconstrained(atoms: Atoms) -> Frame:
     bare = atoms.copy()
     bare.set_constraint()
     return Frame.from_ase(bare)
-
-
-def _chunks(graphs: Sequence[Graph]) -> Iterator[list[Graph]]:
-    """Split into batches of a bounded number of atoms."""
-    chunk: list[Graph] = []
-    n_atoms = 0
-    for item in graphs:
-        if chunk and n_atoms + item.frame.n_atoms > MAX_ATOMS_PER_BATCH:
-            yield chunk
-            chunk, n_atoms = [], 0
-        chunk.append(item)
-        n_atoms += item.frame.n_atoms
-    yield chunk
 
 
 def _symmetric(matrices: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from al_engine.model.batch import in_chunks
 from al_engine.model.potential import StackedPotential
 from al_engine.training.dataset import Dataset, TrainingBatch
 from al_engine.training.objective import Residuals, coherent_nll, residuals
@@ -49,7 +49,7 @@ def fold_residuals(net: StackedPotential, dataset: Dataset, *, with_noise: bool)
     """Evaluate each training frame with the member that has not learned from it."""
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
     parts: list[tuple[Residuals, Tensor, TrainingBatch]] = []
-    for index in _chunks(dataset):
+    for index in in_chunks([g.frame.n_atoms for g in dataset.graphs], _ATOMS_PER_CHECK):
         batch = dataset.batch(index, device=device, dtype=dtype)
         res = residuals(net, batch, with_noise=with_noise, differentiable=False)
         nll = coherent_nll(res, batch).detach()
@@ -80,19 +80,6 @@ def fold_residuals(net: StackedPotential, dataset: Dataset, *, with_noise: bool)
         float(total_nll / joined([batch.n_labels for _, _, batch in parts]).sum()),
         n_atoms.astype(np.int64),
     )
-
-
-def _chunks(dataset: Dataset) -> Iterator[list[int]]:
-    """Split the dataset into batches of a bounded number of atoms."""
-    index: list[int] = []
-    n_atoms = 0
-    for k, item in enumerate(dataset.graphs):
-        if index and n_atoms + item.frame.n_atoms > _ATOMS_PER_CHECK:
-            yield index
-            index, n_atoms = [], 0
-        index.append(k)
-        n_atoms += item.frame.n_atoms
-    yield index
 
 
 @torch.no_grad()
