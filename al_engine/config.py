@@ -95,7 +95,7 @@ class Training(Section):
     """Share of the steps with mean squared errors, before the likelihood."""
     batch_size: PositiveInt = 8
     learning_rate: PositiveFloat = 0.02
-    energy_weight: PositiveFloat = 10.0
+    energy_weight: PositiveFloat = 1.0
     """Weight of the energy an atom (1/Å²) in the mean squared error, relative to a force component."""
     ema_decay: Share = 0.98
 
