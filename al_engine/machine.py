@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+
+from al_engine.cores import n_cores
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def facts() -> list[Fact]:
     """Look at Python, devices, calculators and optional packages; nothing is computed."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = n_cores()
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     found = [
         Fact("python", f"{sys.version.split()[0]}, {cores} cores"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from al_engine.config import Labeling
+from al_engine.cores import n_cores
 from al_engine.errors import CalculatorUnavailableError, InputError
 from al_engine.frames import Frame, minimum_distance
 from al_engine.labeling.base import Computed, Failed
@@ -46,7 +46,7 @@ class Labeler:
     @property
     def n_processes(self) -> int:
         """How many frames are computed at a time."""
-        return self.labeling.n_workers or _n_cores()
+        return self.labeling.n_workers or n_cores()
 
     def label_all(self, frames: Iterable[Frame]) -> Iterator[Label | LabelFailure]:
         """Yield one result for each frame as it ends, in any order.
@@ -103,8 +103,3 @@ def _refusal(reference: Reference, frame: Frame) -> Failed | None:
         close = minimum_distance(frame) < MIN_DISTANCE_ANG
         return Failed(FailureReason.TOO_CLOSE if close else FailureReason.EXCEPTION, str(error))
     return None
-
-
-def _n_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

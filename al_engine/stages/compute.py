@@ -7,6 +7,7 @@ import os
 import torch
 
 from al_engine.config import CampaignConfig
+from al_engine.cores import n_cores
 from al_engine.model.ensemble import resolve_device
 
 SMALL = 50
@@ -19,13 +20,9 @@ def resolve_compute(config: CampaignConfig, n_atoms: int) -> CampaignConfig:
     Raises:
         InputError: CUDA is asked for and not there.
     """
-    threads = config.n_threads or (1 if n_atoms < SMALL else min(4, _n_cores()))
+    threads = config.n_threads or (1 if n_atoms < SMALL else min(4, n_cores()))
     device = resolve_device(config.device).type
     return config.model_copy(update={"n_threads": threads, "device": device})
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def configure(config: CampaignConfig) -> None:

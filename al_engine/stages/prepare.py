@@ -24,7 +24,7 @@ from al_engine.stages.initial import initial_stage
 from al_engine.structures import read_structure
 
 _PACKAGES = ("al-engine", "torch", "e3nn", "ase", "numpy", "xtb", "tblite")
-_FIXED = ("name", "seed", "reference", "model")
+_FIXED = ("name", "seed", "reference", "model", "systems")
 _FIXED_WHILE_OPEN = ("initial", "training", "exploration", "selection", "audit", "n_threads")
 
 
@@ -127,27 +127,19 @@ def changed_config(
                     "back, or the campaign another name"
                 )
     if is_open:
-        _check_open(old, resolved)
-    for key in (*_FIXED, "systems"):
-        before, after = getattr(old, key), getattr(resolved, key)
-        if before != after:
-            with blaming(key):
-                raise InputError(
-                    f"it was {before} when campaign {old.name!r} was created and cannot change; "
-                    "give the old value back, or the campaign another name"
-                )
+        advice = "a generation is open that began with {}; give it back and change it when that is closed"
+        _refuse_changes(old, resolved, _FIXED_WHILE_OPEN, advice)
+    advice = "it was {} when the campaign was created and cannot change; give the old value back, or the "
+    _refuse_changes(old, resolved, _FIXED, advice + "campaign another name")
     return resolved
 
 
-def _check_open(old: CampaignConfig, new: CampaignConfig) -> None:
-    for key in _FIXED_WHILE_OPEN:
+def _refuse_changes(old: CampaignConfig, new: CampaignConfig, keys: Sequence[str], advice: str) -> None:
+    for key in keys:
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             with blaming(key):
-                raise InputError(
-                    f"a generation is open that began with {before}; give it back, let the generation close "
-                    "(--max-generations), and change it then"
-                )
+                raise InputError(advice.format(before))
 
 
 def _check_initial(config: CampaignConfig, starts: Sequence[Frame]) -> None:
