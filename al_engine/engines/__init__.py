@@ -1,0 +1,1 @@
+"""Molecular-dynamics programs that run the ensemble."""
