@@ -17,7 +17,11 @@ class EnsembleCalculator(Calculator):  # type: ignore[misc]
 
     Further results, total uncertainty: `energy_sd` (eV), `forces_sd` (n_atoms,) (eV/Å, sqrt(trace/3) of
     each atom's block), `stress_sd` (eV/Å³, of a Mandel component), `energy_sd_epistemic`,
-    `forces_sd_epistemic`, `member_energies`.
+    `forces_sd_epistemic`, `member_energies`. The total deviations are also put into `atoms.info["energy_sd"]`
+    and `atoms.arrays["forces_sd"]`, as ASE's writers leave out results that they do not know.
+
+    It predicts anew at each step instead of keeping a neighbor list: finding the neighbors takes one percent
+    of the time.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -26,13 +30,24 @@ class EnsembleCalculator(Calculator):  # type: ignore[misc]
         super().__init__()
         self.ensemble = ensemble
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Name what has changed since the results: also charge and multiplicity, which stand in `info`."""
+        changes: list[str] = super().check_state(atoms, tol)
+        if self.atoms is not None:
+            changes += [k for k in ("charge", "multiplicity") if atoms.info.get(k) != self.atoms.info.get(k)]
+        return changes
+
     def calculate(
         self,
         atoms: Atoms | None = None,
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Fill `results` for the current atoms."""
+        """Fill `results` for the current atoms, and the deviations in `atoms`.
+
+        Raises:
+            InputError: An element that the ensemble has never seen.
+        """
         super().calculate(atoms, properties or ["energy"], system_changes)
         p = self.ensemble.predict([self.atoms])
         results: dict[str, Any] = {
@@ -49,3 +64,6 @@ class EnsembleCalculator(Calculator):  # type: ignore[misc]
             results["stress"] = full_3x3_to_voigt_6_stress(p.stress[0])
             results["stress_sd"] = float(p.stress_sd[0])
         self.results = results
+        if atoms is not None:
+            atoms.info["energy_sd"] = results["energy_sd"]
+            atoms.arrays["forces_sd"] = np.array(results["forces_sd"])

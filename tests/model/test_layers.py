@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
-from networks import carbon_crystal, ensemble, ethanol
+from networks import ensemble, ethanol
 
 from al_engine.errors import InputError
 from al_engine.model.ensemble import Ensemble
@@ -66,23 +66,6 @@ def test_a_checkpoint_comes_back_bit_for_bit():
 def test_bytes_that_are_no_checkpoint_are_refused_in_one_line(data: bytes):
     with pytest.raises(InputError, match="not an ensemble written by al-engine"):
         Ensemble.from_bytes(data)
-
-
-def test_the_calculator_gives_what_predict_gives():
-    model, frame = ensemble(), ethanol()
-    atoms = frame.to_ase()
-    atoms.calc = model.calculator()
-    p = model.predict([frame])
-    assert atoms.get_potential_energy() == p.energy[0]
-    np.testing.assert_array_equal(atoms.get_forces(), p.forces)
-    np.testing.assert_array_equal(atoms.calc.results["forces_sd"], p.total.force_sd)
-    assert atoms.calc.results["energy_sd"] == p.total.energy_sd[0]
-    assert "stress" not in atoms.calc.results
-    crystal = carbon_crystal().to_ase()
-    crystal.calc = model.calculator()
-    q = model.predict([carbon_crystal()])
-    assert q.stress is not None
-    np.testing.assert_allclose(crystal.get_stress(voigt=False), q.stress[0])
 
 
 def test_repulsion_of_two_protons_close_together_is_coulombs_with_the_universal_screening():
