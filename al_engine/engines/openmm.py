@@ -83,7 +83,7 @@ class OpenMMPotential:
 
 
 class UncertaintyReporter:
-    """Writes the energy, its total deviation, and the largest and mean force sd of an atom; a row a report."""
+    """Writes energy and total deviations (energy; force of an atom, largest and mean), a row a report."""
 
     COLUMNS = "step,time_ps,energy_ev,energy_sd_ev,max_force_sd_ev_per_ang,mean_force_sd_ev_per_ang"
 
