@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
 )
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -100,10 +102,9 @@ class Training(Section):
     ema_decay: Share = 0.98
 
 
-class Langevin(Section):
-    """NVT dynamics with a Langevin thermostat (BAOAB)."""
+class _Dynamics(Section):
+    """What all kinds of dynamics have."""
 
-    kind: Literal["langevin"] = "langevin"
     temperatures_k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
         300.0,
         500.0,
@@ -113,9 +114,36 @@ class Langevin(Section):
     n_walkers: Annotated[int, Field(gt=0, le=10_000)] = 24
     n_steps: Annotated[int, Field(gt=0, le=100_000_000)] = 500
     timestep_fs: PositiveFloat = 0.5
-    friction_per_fs: PositiveFloat = 0.02
     stride: PositiveInt = 20
     """Every so many steps a frame becomes a candidate."""
+
+
+class Langevin(_Dynamics):
+    """NVT dynamics with a Langevin thermostat (BAOAB)."""
+
+    kind: Literal["langevin"] = "langevin"
+    friction_per_fs: PositiveFloat = 0.02
+
+
+class Nve(_Dynamics):
+    """Dynamics at constant energy (velocity Verlet); the temperatures are those of the first velocities."""
+
+    kind: Literal["nve"] = "nve"
+
+
+Dynamics = Langevin | Nve
+"""Kinds that move a batch of walkers."""
+
+
+def kind(value: Any) -> Any:
+    """Return the kind of a sampler in a campaign file: langevin where it does not say."""
+    return value.get("kind", "langevin") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+Sampler = Annotated[
+    Annotated[Langevin, Tag("langevin")] | Annotated[Nve, Tag("nve")],
+    Discriminator(kind),
+]
 
 
 class Exits(Section):
@@ -125,15 +153,17 @@ class Exits(Section):
     """Largest predicted standard deviation of an atom's force."""
     min_distance_ang: PositiveFloat = 0.5
     energy_drift_ev_per_atom: PositiveFloat = 1.0
-    """Potential energy above that of the start."""
+    """Potential energy above or below that of the start."""
     temperature_factor: Annotated[float, Field(gt=1)] = 6.0
     """Instantaneous over set temperature."""
+    bond_stretch: Annotated[float, Field(gt=1.25)] | None = None
+    """Largest bond over the sum of its covalent radii, for the bonds of the start; None: bonds may break."""
 
 
 class Exploration(Section):
     """How a generation searches for frames worth labeling."""
 
-    sampler: Langevin = Langevin()
+    sampler: Sampler = Langevin()
     exits: Exits = Exits()
 
 

@@ -12,13 +12,18 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from al_engine.config import XTB, ASECalculator, CampaignConfig, Section
+from al_engine.config import XTB, ASECalculator, CampaignConfig, Langevin, Nve, Section
 from al_engine.errors import ConfigError, InputError
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NODES = 100_000
 
-_TAGS: dict[int | str, type[Section]] = {"xtb": XTB, "ase": ASECalculator}
+_TAGS: dict[int | str, type[Section]] = {
+    "xtb": XTB,
+    "ase": ASECalculator,
+    "langevin": Langevin,
+    "nve": Nve,
+}
 """pydantic names the chosen variant in the path of an error; the file does not."""
 
 PRESETS: dict[str, dict[str, dict[str, int]]] = {

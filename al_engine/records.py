@@ -27,6 +27,7 @@ class ExitReason(StrEnum):
     STEP_LIMIT = "step_limit"
     UNCERTAINTY = "uncertainty"
     CLASH = "clash"
+    BOND = "bond"
     ENERGY_DRIFT = "energy_drift"
     TEMPERATURE = "temperature"
     NOT_FINITE = "not_finite"
@@ -154,7 +155,7 @@ class Walker:
         n_planned: Steps it should have done.
         n_steps: Steps it did.
         exit_reason: Why it stopped.
-        exit_value: The number that crossed its limit (unit by reason: eV/Å, Å, eV/atom, K); NaN else.
+        exit_value: The number that crossed its limit (by reason: eV/Å, Å, eV/atom, K, a ratio); NaN else.
         trace: One row each recorded step, shape (n_rows, 5), float32: step, potential energy (eV),
             temperature (K), energy sd (eV), largest atomic force sd (eV/Å).
     """

@@ -64,7 +64,7 @@ training:
 
 exploration:
   sampler:
-    kind: langevin  # NVT dynamics with a Langevin thermostat
+    kind: langevin  # NVT dynamics with a Langevin thermostat; or nve
     temperatures_k: [{temperatures}]  # walkers take them in turn
     n_walkers: {sampler.n_walkers}
     n_steps: {sampler.n_steps}  # planned for each walker
@@ -74,8 +74,9 @@ exploration:
   exits:  # a walker ends early ...
     force_sd_ev_per_ang: {exits.force_sd_ev_per_ang:g}  # ... where a predicted force sd is larger
     min_distance_ang: {exits.min_distance_ang:g}  # ... where two atoms are closer
-    energy_drift_ev_per_atom: {exits.energy_drift_ev_per_atom:g}  # ... where its energy rose by more
+    energy_drift_ev_per_atom: {exits.energy_drift_ev_per_atom:g}  # ... where its energy changed by more
     temperature_factor: {exits.temperature_factor:g}  # ... where it is so many times hotter than set
+    bond_stretch: null  # ... where a bond is so many times its covalent length; null: may break
 
 selection:
   n_frames: {selection.n_frames}  # labels a generation, beside the audit

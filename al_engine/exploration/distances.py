@@ -1,27 +1,33 @@
-"""The smallest distance between two atoms of each walker, at every step."""
+"""Distances within each walker at every step: the smallest, and how far bonds are stretched."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import torch
+from ase.data import covalent_radii
 from torch import Tensor
 
 from al_engine.exploration.layout import Layout
+from al_engine.frames import Frame
 
 FAR: Final = 1e3
 """Å; what is returned for a lone atom, and the largest distance returned."""
+BONDED: Final = 1.25
+"""Atoms closer than so many times the sum of their covalent radii are bonded."""
 
 
-class NearestDistance:
+class Distances:
     """Looks at all pairs of atoms of each walker: O(n_atoms^2) a walker, all walkers at once.
 
     In a periodic frame the nearest image is found by rounding fractional coordinates, which is exact for
-    distances below half the cell's smallest height. An atom's own images do not count: cells do not change.
+    distances below half the cell's smallest height. An atom's own images do not count.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, starts: Sequence[Frame]) -> None:
+        """Prepare for a layout; the bonds are those of `starts`, one frame a walker."""
         counts = layout.counts
         pairs = [np.stack(np.triu_indices(count, 1)) for count in counts]
         first = np.cumsum(counts) - counts
@@ -38,11 +44,27 @@ class NearestDistance:
             cells = np.stack([frame.cell for frame in layout.frames])
             self._cell = layout.floats(cells).index_select(0, self._walker)
             self._to_fraction = layout.floats(np.stack(inverse)).index_select(0, self._walker)
+        radii = layout.floats(covalent_radii[np.concatenate([frame.numbers for frame in starts])])
+        self._bond = radii[self._i] + radii[self._j]
+        at_start = self._squares(layout.floats(np.concatenate([frame.positions for frame in starts])))
+        self._is_bond = at_start.sqrt() < BONDED * self._bond
 
-    def __call__(self, positions: Tensor) -> Tensor:
-        """Return the smallest distance of each walker, shape (n_walkers,), Å; NaN where a position is."""
+    def _squares(self, positions: Tensor) -> Tensor:
+        """Return the squared distance of each pair, Å²."""
         between = positions.index_select(0, self._i) - positions.index_select(0, self._j)
         if self._is_periodic:
             images = torch.bmm(between[:, None], self._to_fraction).round_()
             between = between - torch.bmm(images, self._cell)[:, 0]
-        return self._far.scatter_reduce(0, self._walker, between.square().sum(1), "amin").sqrt()
+        return between.square().sum(1)
+
+    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Measure each walker; NaN where a position is.
+
+        Returns:
+            The smallest distance (Å), and the largest bond over the sum of its covalent radii (0 where
+            there is no bond), both of shape (n_walkers,).
+        """
+        squares = self._squares(positions)
+        nearest = self._far.scatter_reduce(0, self._walker, squares, "amin").sqrt()
+        stretch = torch.where(self._is_bond, squares.sqrt() / self._bond, torch.zeros_like(squares))
+        return nearest, torch.zeros_like(self._far).scatter_reduce(0, self._walker, stretch, "amax")

@@ -1,4 +1,4 @@
-"""The walkers that still walk: everything that must change together when one of them stops."""
+"""The walkers that walk: everything that must change together when one of them stops or starts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from al_engine.config import Exits, Langevin
-from al_engine.exploration.exits import Watch
+from al_engine.config import Dynamics, Exits
+from al_engine.exploration.exits import Watch, Watched
 from al_engine.exploration.forces import BoundForces, ForceField
-from al_engine.exploration.langevin import Baoab, Noise, State, initial_velocities
+from al_engine.exploration.integrators import integrator
 from al_engine.exploration.layout import Layout
+from al_engine.exploration.noise import Noise, initial_velocities
+from al_engine.exploration.state import State
 from al_engine.frames import Frame
 
 
@@ -30,9 +32,17 @@ class Group:
     """Walkers bound together to a force field; `numbers` are their places among all starts."""
 
     def __init__(
-        self, force_field: ForceField, starts: Sequence[Start], settings: Langevin, exits: Exits
+        self,
+        force_field: ForceField,
+        starts: Sequence[Start],
+        settings: Dynamics,
+        exits: Exits,
+        first: int = 0,
     ) -> None:
-        """Put all walkers at their starts, with velocities, and evaluate the forces there."""
+        """Put all walkers at their starts, with velocities, and evaluate the forces there.
+
+        The walkers are numbered from `first`.
+        """
         self._force_field, self._settings, self._exits = force_field, settings, exits
         frames = [start.frame for start in starts]
         generators = [np.random.default_rng(start.seed) for start in starts]
@@ -41,45 +51,67 @@ class Group:
             for start, rng in zip(starts, generators, strict=True)
         ]
         device = force_field.device
-        self.numbers = list(range(len(starts)))
+        self.numbers = list(range(first, first + len(starts)))
+        self._starts = list(starts)
         self._noise = Noise(generators, [frame.n_atoms for frame in frames], device)
-        self._bind(Layout.of(frames, [start.temperature for start in starts], device))
+        self._bind(frames)
         positions = torch.as_tensor(np.concatenate([frame.positions for frame in frames]), device=device)
         self.state = State(
-            positions, torch.as_tensor(np.concatenate(velocities), device=device), self._forces(positions)
+            positions,
+            torch.as_tensor(np.concatenate(velocities), device=device),
+            positions.new_zeros(len(starts), 3),
+            self._forces(positions),
         )
         self._start_energy = self.state.step_forces.energy
-        self.watch = Watch(self.layout, exits, self._start_energy)
+        self.watch = self._watch()
 
-    def _bind(self, layout: Layout) -> None:
-        self.layout = layout
-        self._forces: BoundForces = self._force_field.bind(layout.frames)
-        self._integrator = Baoab(layout, self._settings)
+    def _bind(self, frames: Sequence[Frame]) -> None:
+        temperatures = [start.temperature for start in self._starts]
+        self.layout = Layout.of(frames, temperatures, self._force_field.device)
+        self._forces: BoundForces = self._force_field.bind(frames)
+        self._integrator = integrator(self.layout, self._settings)
+
+    def _watch(self) -> Watch:
+        return Watch(self.layout, self._exits, [start.frame for start in self._starts], self._start_energy)
 
     def advance(self) -> None:
         """Let all walkers do one step."""
         self.state = self._integrator(self.state, self._noise.next(), self._forces)
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with the walkers at these places only; what they do next does not change."""
-        index = torch.as_tensor(places, device=self.layout.frame_index.device)
+    def frames(self, state: State) -> list[Frame]:
+        """Return the frames of the walkers in a state of this group."""
+        places = self.layout.split(state.positions)
+        return [frame.moved_to(at) for frame, at in zip(self.layout.frames, places, strict=True)]
+
+    def change(self, stay: Sequence[int], starts: Sequence[Start], first: int) -> None:
+        """Go on with the walkers at some places (ascending) and, after them, new ones, numbered from `first`.
+
+        What those that stay do next does not change.
+        """
+        index = torch.as_tensor(stay, dtype=torch.int64, device=self.layout.frame_index.device)
         atoms = torch.isin(self.layout.frame_index, index).nonzero()[:, 0]
-        at = self.layout.split(self.state.positions)
-        frames = [self.layout.frames[place].moved_to(at[place]) for place in places]
-        temperatures = self.layout.temperature[index].tolist()
-        self.numbers = [self.numbers[place] for place in places]
+        frames = [self.frames(self.state)[place] for place in stay] if stay else []
+        self.numbers = [self.numbers[place] for place in stay]
+        self._starts = [self._starts[place] for place in stay]
+        self._noise.keep(stay, atoms)
         self.state = self.state.only(index, atoms)
         self._start_energy = self._start_energy[index]
-        self._noise.keep(places, atoms)
-        self._bind(Layout.of(frames, temperatures, index.device))
-        self.watch = Watch(self.layout, self._exits, self._start_energy)
+        if starts:
+            new = Group(self._force_field, starts, self._settings, self._exits, first)
+            frames += new.layout.frames
+            self.numbers += new.numbers
+            self._starts += starts
+            self._noise.join(new._noise)
+            self.state = State.joined([self.state, new.state])
+            self._start_energy = torch.cat([self._start_energy, new._start_energy])
+        self._bind(frames)
+        self.watch = self._watch()
 
-    def rows(self, step: int, measured: Tensor) -> list[list[float]]:
-        """Return a row of the trace for each walker, from what the watch measured at this step."""
+    def rows(self, steps: Sequence[int], measured: Tensor) -> list[list[float]]:
+        """Return a row of the trace for each walker, from what the watch measured; `steps` are their own."""
         found = self.state.step_forces
-        steps = torch.full_like(found.energy, step)
-        _, force_sd, _, temperature = measured
-        rows: list[list[float]] = torch.stack(
-            [steps, found.energy, temperature, found.energy_sd, force_sd], dim=1
-        ).tolist()
+        own = torch.as_tensor(steps, dtype=found.energy.dtype, device=found.energy.device)
+        kelvin, force_sd = measured[Watched.TEMPERATURE], measured[Watched.FORCE_SD]
+        columns = [own, found.energy, kelvin, found.energy_sd, force_sd]
+        rows: list[list[float]] = torch.stack(columns, dim=1).tolist()
         return rows

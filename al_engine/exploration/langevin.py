@@ -1,39 +1,16 @@
-"""Langevin dynamics by the BAOAB splitting; each walker with a stream of noise of its own."""
+"""Langevin dynamics by the BAOAB splitting; without friction it is velocity Verlet at constant energy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from al_engine.config import Langevin
 from al_engine.exploration.forces import BoundForces
-from al_engine.exploration.layout import Layout, inverse_masses
-from al_engine.frames import Frame
-from al_engine.step_forces import StepForces
+from al_engine.exploration.layout import Layout
+from al_engine.exploration.state import State
 from al_engine.units import FORCE_TO_ACCELERATION, KB
-
-
-class State(NamedTuple):
-    """Where the walkers are: positions (Å), velocities (Å/fs), both (n_atoms, 3), and the forces there."""
-
-    positions: Tensor
-    velocities: Tensor
-    step_forces: StepForces
-
-    def only(self, walkers: Tensor, atoms: Tensor) -> State:
-        """Return the state of some walkers, given by their indices and those of their atoms."""
-        energy, forces, energy_sd, force_sd = self.step_forces
-        return State(
-            self.positions[atoms],
-            self.velocities[atoms],
-            StepForces(energy[walkers], forces[atoms], energy_sd[walkers], force_sd[atoms]),
-        )
 
 
 class Baoab:
@@ -44,8 +21,8 @@ class Baoab:
     any stable time step, and <v^2> = (kB T/m) (1 - (omega dt)^2 / 4).
     """
 
-    def __init__(self, layout: Layout, settings: Langevin) -> None:
-        dt, friction = settings.timestep_fs, settings.friction_per_fs
+    def __init__(self, layout: Layout, timestep_fs: float, friction_per_fs: float) -> None:
+        dt, friction = timestep_fs, friction_per_fs
         acceleration = FORCE_TO_ACCELERATION * layout.inverse_mass
         temperature = layout.temperature.index_select(0, layout.frame_index)[:, None]
         self._half = 0.5 * dt
@@ -60,56 +37,5 @@ class Baoab:
         velocities = torch.addcmul(velocities * self._keep, self._noise, noise)
         positions = torch.add(positions, velocities, alpha=self._half)
         found = forces_at(positions)
-        return State(positions, torch.addcmul(velocities, self._kick, found.forces), found)
-
-
-class Noise:
-    """Standard normal numbers for each step, drawn for many steps at a time.
-
-    A walker's numbers come from its own generator, so they depend neither on the other walkers nor on
-    the number of steps drawn at a time.
-    """
-
-    def __init__(
-        self,
-        generators: Sequence[np.random.Generator],
-        n_atoms: Sequence[int],
-        device: torch.device,
-        n_ahead: int = 64,
-    ) -> None:
-        self._generators, self._n_atoms = list(generators), list(n_atoms)
-        self._device, self._n_ahead = device, n_ahead
-        self._drawn, self._used = torch.empty(0), 0
-
-    def next(self) -> Tensor:
-        """Return the numbers of the next step, shape (n_atoms, 3)."""
-        if self._used == len(self._drawn):
-            drawn = [
-                rng.standard_normal((self._n_ahead, n, 3))
-                for rng, n in zip(self._generators, self._n_atoms, strict=True)
-            ]
-            self._drawn = torch.as_tensor(np.concatenate(drawn, axis=1), device=self._device)
-            self._used = 0
-        self._used += 1
-        return self._drawn[self._used - 1]
-
-    def keep(self, walkers: Sequence[int], atoms: Tensor) -> None:
-        """Go on for some walkers only, given by their indices and those of their atoms."""
-        self._generators = [self._generators[w] for w in walkers]
-        self._n_atoms = [self._n_atoms[w] for w in walkers]
-        self._drawn = self._drawn[:, atoms] if len(self._drawn) else self._drawn
-
-
-def initial_velocities(frame: Frame, temperature: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw Maxwell-Boltzmann velocities, shape (n_atoms, 3), Å/fs.
-
-    Fixed atoms stand still. Where no atom is fixed, the motion of the center of mass is removed (a lone
-    atom keeps it).
-    """
-    inverse = inverse_masses(frame)[:, None]
-    noise = rng.standard_normal((frame.n_atoms, 3))
-    velocities: NDArray[np.float64] = np.sqrt(KB * temperature * FORCE_TO_ACCELERATION * inverse) * noise
-    if frame.n_atoms > 1 and not frame.fixed_mask.any():
-        mass = 1.0 / inverse
-        velocities -= (mass * velocities).sum(axis=0) / mass.sum()
-    return velocities
+        velocities = torch.addcmul(velocities, self._kick, found.forces)
+        return State(positions, velocities, state.memory, found)

@@ -21,7 +21,7 @@ from al_engine.model.ensemble import Ensemble
 from al_engine.records import Generation, Label, LabeledFrame, LabelFailure, Origin
 from al_engine.seeds import Stage, torch_seed
 from al_engine.stages.compute import configure
-from al_engine.stages.explore import walk_starts
+from al_engine.stages.explore import WalkStarts
 from al_engine.stages.initial import initial_stage
 from al_engine.stages.train import fresh_networks
 from al_engine.training.crossfit import assign_folds
@@ -148,7 +148,9 @@ def estimate(config: CampaignConfig, starts: Sequence[Frame], level: str) -> Est
     seconds_training = _seconds(train_once, config.device)
     ensemble = Ensemble(net, Provenance(energies, (1.0, 1.0, 1.0), "none", ""))
     sampler = config.exploration.sampler
-    group = Group(ensemble, walk_starts(config, 1, [], starts), sampler, config.exploration.exits)
+    origins = WalkStarts(config, 1, [], starts)
+    begins = [origins(k) for k in range(sampler.n_walkers)]
+    group = Group(ensemble, begins, sampler, config.exploration.exits)
 
     def walk_once() -> None:
         group.advance()

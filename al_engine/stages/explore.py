@@ -18,6 +18,9 @@ from al_engine.selection.descriptors import nearest_distance, whitened
 from al_engine.selection.score import uncertainties
 from al_engine.stages.compute import configure
 
+_STREAMS = 100_000
+"""More than there are walkers: streams of random numbers of those that follow in a walker's place."""
+
 
 @dataclass(frozen=True)
 class ExplorationResult:
@@ -62,45 +65,57 @@ def explore_stage(
     sampler = config.exploration.sampler
     rng = generator(config.seed, generation, Stage.AUDIT)
     drawn = draw_audit(sampler.n_walkers, sampler.n_steps, config.audit.n_frames, rng)
-    begins = walk_starts(config, generation, labeled, starts)
-    walks = walk(ensemble, begins, sampler, config.exploration.exits, drawn, progress=progress)
+    origins = WalkStarts(config, generation, labeled, starts)
+    begins = [origins(k) for k in range(sampler.n_walkers)]
+    exits = config.exploration.exits
+    walks = walk(ensemble, begins, sampler, exits, drawn, restart=origins, progress=progress)
     known = {item.frame.frame_id for item in labeled}
-    visits = _visits(walks, begins, known)
+    visits = _visits(walks, known)
     draws = tuple(
         AuditDraw(k, walker, step, frame.frame_id if (frame := walks[walker].audit.get(step)) else None)
         for k, (walker, step) in enumerate(drawn)
     )
     return ExplorationResult(
         frames=tuple(visit.frame for visit in visits),
-        walkers=tuple(_record(w, s, sampler.n_steps) for w, s in zip(walks, begins, strict=True)),
+        walkers=tuple(map(_record, walks)),
         draws=draws,
         candidates=_candidates(config, generation, ensemble, visits, model=model, labeled=labeled),
     )
 
 
-def walk_starts(
-    config: CampaignConfig, generation: int, labeled: Sequence[LabeledFrame], starts: Sequence[Frame]
-) -> list[Start]:
-    """Choose where walkers start: a given structure, or a frame of an earlier audit.
+class WalkStarts:
+    """Where walkers start: a given structure, or a frame of an earlier audit.
 
     Audited frames are a uniform sample of earlier dynamics, so they are thermal; selected ones are the
     strangest of their walks and would bias what the audit speaks about.
     """
-    sampler = config.exploration.sampler
-    rng = generator(config.seed, generation, Stage.STARTS)
-    pool = [*starts, *(item.frame for item in labeled if item.origin is Origin.AUDIT)]
-    of_system = [[f for f in pool if _system(f) == _system(s)] for s in starts]
-    chosen = []
-    for k in range(sampler.n_walkers):
-        own = of_system[k % len(starts)]
-        chosen.append(
-            Start(
-                frame=own[int(rng.integers(len(own)))],
-                temperature=sampler.temperatures_k[(k // len(starts)) % len(sampler.temperatures_k)],
-                seed=torch_seed(config.seed, generation, Stage.WALKER, k),
-            )
+
+    def __init__(
+        self,
+        config: CampaignConfig,
+        generation: int,
+        labeled: Sequence[LabeledFrame],
+        starts: Sequence[Frame],
+    ) -> None:
+        self._config, self._generation = config, generation
+        pool = [*starts, *(item.frame for item in labeled if item.origin is Origin.AUDIT)]
+        self._of_system = [[f for f in pool if _system(f) == _system(s)] for s in starts]
+
+    def __call__(self, walker: int, n_before: int = 0) -> Start:
+        """Return the start of a walker, or of the one that follows after `n_before` others in its place.
+
+        Walkers take systems in turn, and the temperatures of their system in turn.
+        """
+        seed, generation, sampler = self._config.seed, self._generation, self._config.exploration.sampler
+        stream = walker + n_before * _STREAMS
+        n_systems = len(self._of_system)
+        own = self._of_system[walker % n_systems]
+        rng = generator(seed, generation, Stage.STARTS, stream)
+        return Start(
+            frame=own[int(rng.integers(len(own)))],
+            temperature=sampler.temperatures_k[(walker // n_systems) % len(sampler.temperatures_k)],
+            seed=torch_seed(seed, generation, Stage.WALKER, stream),
         )
-    return chosen
 
 
 def _system(frame: Frame) -> tuple[object, ...]:
@@ -109,10 +124,10 @@ def _system(frame: Frame) -> tuple[object, ...]:
     return (frame.charge, frame.multiplicity, *(array.tobytes() for array in arrays))
 
 
-def _visits(walks: Iterable[Walk], starts: Sequence[Start], known: set[str]) -> list[_Visit]:
+def _visits(walks: Iterable[Walk], known: set[str]) -> list[_Visit]:
     """List the kept frames, audited ones first, each once and none that has a label."""
     every = [
-        _Visit(frame, w.index, step, starts[w.index].temperature, is_audit)
+        _Visit(frame, w.index, step, w.start.temperature, is_audit)
         for w in walks
         for is_audit, kept in ((True, w.audit.items()), (False, w.snapshots))
         for step, frame in kept
@@ -159,12 +174,12 @@ def _candidates(
     )
 
 
-def _record(w: Walk, start: Start, n_planned: int) -> Walker:
+def _record(w: Walk) -> Walker:
     return Walker(
         index=w.index,
-        start_frame_id=start.frame.frame_id,
-        temperature=start.temperature,
-        n_planned=n_planned,
+        start_frame_id=w.start.frame.frame_id,
+        temperature=w.start.temperature,
+        n_planned=w.n_planned,
         n_steps=w.n_steps,
         exit_reason=w.exit_reason,
         exit_value=w.exit_value,

@@ -6,7 +6,7 @@ from analytic import CPU, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_engine.exploration.distances import FAR, NearestDistance
+from al_engine.exploration.distances import FAR, Distances
 from al_engine.exploration.layout import Layout
 from al_engine.frames import Frame
 
@@ -26,9 +26,13 @@ def frames_and_wanted(seed: int) -> tuple[list[Frame], list[float]]:
     return frames, wanted
 
 
+def positions_of(frames: list[Frame]) -> torch.Tensor:
+    return torch.as_tensor(np.concatenate([f.positions for f in frames]))
+
+
 def nearest(frames: list[Frame]) -> torch.Tensor:
     layout = Layout.of(frames, [300.0] * len(frames), CPU)
-    return NearestDistance(layout)(torch.as_tensor(np.concatenate([f.positions for f in frames])))
+    return Distances(layout, frames)(positions_of(frames))[0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,8 +50,20 @@ def test_distances_below_half_the_smallest_height_are_those_of_the_nearest_image
 
 def test_a_walker_that_is_not_finite_has_no_distance_and_leaves_the_others_theirs():
     frames = [row([1, 1]), row([1, 1, 1]), row([1, 1])]
-    positions = torch.as_tensor(np.concatenate([frame.positions for frame in frames]))
+    positions = positions_of(frames)
     positions[3] = torch.nan
-    found = NearestDistance(Layout.of(frames, [300.0] * 3, CPU))(positions)
+    found, _ = Distances(Layout.of(frames, [300.0] * 3, CPU), frames)(positions)
     assert found[1].isnan()
     assert found[[0, 2]].tolist() == [3.0, 3.0]
+
+
+def test_the_longest_bond_of_the_start_is_measured_and_no_other_pair():
+    def line(first: float, second: float) -> Frame:  # H-O-H, their radii 0.31 and 0.66 Å
+        return row([1, 8, 1]).moved_to([[-first, 0, 0], [0, 0, 0], [second, 0, 0]])
+
+    start, cell = line(0.96, 1.2), 4.0 * np.eye(3)  # 1.2 Å is within 1.25 * 0.97 Å
+    wrapped = Frame(start.numbers, start.positions + np.diag([4.0, 0, 0]), cell, [True] * 3)
+    frames = [start, row([1, 8, 1]), wrapped]
+    distances = Distances(Layout.of(frames, [300.0] * 3, CPU), frames)
+    later = [line(1.455, 0.97), line(0.9, 0.9), wrapped.moved_to(line(0.97, 1.94).positions)]
+    np.testing.assert_allclose(distances(positions_of(later))[1], [1.5, 0, 2.0], rtol=1e-12)

@@ -7,8 +7,8 @@ from analytic import CPU, NEVER, LennardJonesDimers, Wells, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_engine.config import Langevin
-from al_engine.exploration.langevin import Noise, initial_velocities
+from al_engine.config import Langevin, Nve
+from al_engine.exploration.noise import Noise, initial_velocities
 from al_engine.exploration.walkers import Start, walk
 from al_engine.frames import Frame
 from al_engine.units import FORCE_TO_ACCELERATION, KB
@@ -36,16 +36,27 @@ def test_a_harmonic_well_has_the_exact_variances_of_baoab_at_each_walkers_temper
 
 def total_energies(step_fs: float) -> np.ndarray:
     dimer = Frame(np.array([18, 18], dtype=np.int32), np.array([[0, 0, 0], [4.0, 0, 0]]))
-    run = Langevin(timestep_fs=step_fs, friction_per_fs=1e-20, n_steps=int(8000 / step_fs), stride=1)
+    run = Nve(timestep_fs=step_fs, n_steps=int(8000 / step_fs), stride=1)
     (w,) = walk(LennardJonesDimers(), [Start(dimer, 40.0, 5)], run, NEVER)
     return w.trace[:, 1].astype(np.float64) + 3 * KB * w.trace[:, 2]  # 2 atoms: E_kin = 6/2 kB T
 
 
-def test_energy_is_conserved_to_second_order_of_the_time_step_as_friction_vanishes():
+def test_energy_is_conserved_to_second_order_of_the_time_step():
     coarse, fine = total_energies(10.0), total_energies(5.0)
     error = np.abs(coarse - coarse[0]).max()
     assert error < 1e-6  # of a well of 0.0104 eV
     assert error / np.abs(fine - fine[0]).max() == pytest.approx(4, rel=0.05)
+
+
+def test_nve_is_langevin_as_friction_vanishes():
+    dimer = Frame(np.array([18, 18], dtype=np.int32), np.array([[0, 0, 0], [4.0, 0, 0]]))
+    common = {"timestep_fs": 10.0, "n_steps": 100, "stride": 20}
+    (nve,), (langevin,) = (
+        walk(LennardJonesDimers(), [Start(dimer, 40.0, 5)], run, NEVER)
+        for run in (Nve(**common), Langevin(**common, friction_per_fs=1e-30))
+    )
+    for (_, one), (_, other) in zip(nve.snapshots, langevin.snapshots, strict=True):
+        np.testing.assert_allclose(one.positions, other.positions, rtol=0, atol=1e-10)
 
 
 @settings(max_examples=30)
@@ -68,14 +79,19 @@ def test_initial_velocities_have_the_set_temperature():
     assert kelvin == pytest.approx(500, rel=5 * np.sqrt(2 / (3 * n)))  # variance of 3n values
 
 
-def test_noise_depends_neither_on_the_steps_drawn_at_a_time_nor_on_other_walkers():
-    def stream(seeds, n_atoms, n_ahead):
-        return Noise([np.random.default_rng(s) for s in seeds], n_atoms, CPU, n_ahead)
+def stream(seeds: list[int], n_atoms: list[int], n_ahead: int) -> Noise:
+    return Noise([np.random.default_rng(s) for s in seeds], n_atoms, CPU, n_ahead)
 
-    together, alone = stream([1, 2, 3], [2, 3, 1], 5), stream([2], [3], 64)
+
+def test_noise_depends_neither_on_the_steps_drawn_at_a_time_nor_on_other_walkers():
+    together, alone, late = stream([1, 2, 3], [2, 3, 1], 5), stream([2], [3], 64), stream([4], [2], 7)
     for step in range(20):
         both = together.next()
         mine = both[2:5] if step < 7 else both[:3]
         assert torch.equal(mine, alone.next())
+        if step > 11:
+            assert torch.equal(both[4:], late.next())
         if step == 6:
             together.keep([1, 2], torch.tensor([2, 3, 4, 5]))
+        if step == 11:  # in the middle of what was drawn
+            together.join(stream([4], [2], 3))

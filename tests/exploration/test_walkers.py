@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from al_engine.config import Langevin
-from al_engine.exploration.walkers import Start, Walk, walk
+from al_engine.exploration.walkers import MAX_RESTARTS, Start, Walk, walk
 from al_engine.frames import Frame
 from al_engine.records import ExitReason
 
@@ -66,7 +66,7 @@ def test_a_walker_stops_at_the_first_step_that_crosses_its_limit(reason, column,
     early = 0
     for start, one, other in zip(STARTS, stopped, free, strict=True):
         scale = {ExitReason.TEMPERATURE: start.temperature, ExitReason.ENERGY_DRIFT: start.frame.n_atoms}
-        measured = other.trace[:, column] - (other.trace[0, 1] if column == 1 else 0)
+        measured = np.abs(other.trace[:, column] - (other.trace[0, 1] if column == 1 else 0))
         crossing = np.flatnonzero(measured > value * scale.get(reason, 1))
         if len(crossing) == 0:
             assert_same(one, other)
@@ -104,11 +104,74 @@ def test_a_start_beyond_its_limit_is_kept_itself():
     assert w.trace[:, 0].tolist() == [0]
 
 
+def test_a_bond_breaks_only_where_that_is_allowed():
+    tied = row([8, 8]).moved_to([[0, 0, 0], [1.4, 0, 0]])  # 1.4 Å, twice the radius is 1.32 Å
+    starts = [Start(tied, 50.0, k) for k in range(4)]  # the wells are 3 Å apart
+    free = walk(Wells(), starts, RUN, NEVER)
+    assert all(w.exit_reason is ExitReason.STEP_LIMIT for w in free)
+    held = walk(Wells(), starts, RUN, NEVER.model_copy(update={"bond_stretch": 1.5}))
+    for w in held:
+        assert w.exit_reason is ExitReason.BOND
+        assert 1.5 < w.exit_value < 1.6
+        length = np.linalg.norm(np.subtract(*w.snapshots[-1][1].positions))
+        assert length < 1.5 * 1.32
+
+
+def test_a_walker_that_falls_into_a_hole_of_the_potential_stops():
+    exits = NEVER.model_copy(update={"energy_drift_ev_per_atom": 0.5})
+    high = Start(row([1]).moved_to([[0.4, 0, 0]]), 10.0, 0)  # 0.8 eV above its well
+    (w,) = walk(Wells(), [high], RUN, exits)
+    assert w.exit_reason is ExitReason.ENERGY_DRIFT
+    assert w.trace[-1, 1] < 0.3
+
+
+SOON = NEVER.model_copy(update={"force_sd_ev_per_ang": 0.16})
+
+
+def again(walker: int, n_before: int) -> Start:
+    return replace(STARTS[walker], seed=1000 * n_before + walker)
+
+
+def test_others_take_the_places_of_walkers_that_stopped_for_the_steps_that_are_left():
+    audit = [(walker, step) for walker in range(len(STARTS)) for step in (40, 80, 120)]
+    plain = walk(Wells(), STARTS, RUN, SOON, audit)
+    walks = walk(Wells(), STARTS, RUN, SOON, audit, restart=again)
+    for one, other in zip(walks, plain, strict=False):
+        assert_same(one, other)  # the first ones, and so the audit, are as without followers
+    followers, begun = walks[len(STARTS) :], {w.index: 0 for w in plain}
+    left = sum(w.exit_reason is ExitReason.UNCERTAINTY for w in plain)
+    assert len(followers) > left > 0  # some are followed twice
+    for w in followers:
+        (place,) = [k for k, start in enumerate(STARTS) if start.frame == w.start.frame]
+        n_before = w.start.seed // 1000
+        assert 1 <= n_before <= MAX_RESTARTS
+        before = [v for v in walks if v.start.frame == w.start.frame and v.index < w.index]
+        assert len(before) == n_before
+        assert w.start == again(place, n_before)
+        begun[w.index] = begun[before[-1].index] + before[-1].n_steps + 1
+        assert w.n_planned == RUN.n_steps - begun[w.index]
+        (alone,) = walk(Wells(), [w.start], RUN.model_copy(update={"n_steps": w.n_planned}), SOON)
+        assert_same(w, alone)
+        assert not w.audit
+    assert [w.index for w in walks] == list(range(len(walks)))
+    for start in STARTS:
+        in_its_place = [w.n_steps for w in walks if w.start.frame == start.frame]
+        assert sum(in_its_place) <= RUN.n_steps
+
+
+def test_a_walker_that_stops_at_once_is_followed_a_few_times_only():
+    exits = NEVER.model_copy(update={"min_distance_ang": 3.1})
+    start = Start(row([1, 1]), 300.0, 0)
+    walks = walk(Wells(), [start], RUN, exits, restart=lambda _walker, n: replace(start, seed=n))
+    assert [w.n_steps for w in walks] == [0] * (1 + MAX_RESTARTS)
+    assert {w.exit_reason for w in walks} == {ExitReason.CLASH}
+
+
 def test_a_walker_that_explodes_or_turns_nan_leaves_the_others_as_they_were():
     field = Wells(quartic={2: -1e4}, broken_beyond=np.inf)  # helium falls out of its well
     starts = [*STARTS[:2], Start(row([1, 2, 1]), 900.0, 3), *STARTS[2:]]
-    walks = walk(field, starts, RUN, NEVER.model_copy(update=dict.fromkeys(type(NEVER).model_fields, 1e300)
-                 | {"min_distance_ang": 1e-9}))  # fmt: skip
+    endless = dict.fromkeys(type(NEVER).model_fields, 1e300) | {"min_distance_ang": 1e-9}
+    walks = walk(field, starts, RUN, NEVER.model_copy(update=endless))
     assert walks[2].exit_reason is ExitReason.NOT_FINITE
     assert np.isnan(walks[2].exit_value)
     assert all(np.isfinite(frame.positions).all() for _, frame in walks[2].snapshots)
