@@ -52,15 +52,17 @@ _KINDS = {"irc": "dev_irc", "aimd": "dev_aimd_400_per_rxn", "nm": "dev_nm_400_pe
 _MIXED = {"mixed_300K": slice(0, 167), "mixed_600K": slice(167, 334), "mixed_1200K": slice(334, 500)}
 
 
-def available() -> bool:
-    """Whether the folder is named."""
-    return "AL_ENGINE_REFERENCE_DATA" in os.environ
+def _folder() -> Path:
+    """The folder of the data; ends the program with a message where it is not named."""
+    if "AL_ENGINE_REFERENCE_DATA" not in os.environ:
+        raise SystemExit("set AL_ENGINE_REFERENCE_DATA to the folder of the published reference data")
+    return Path(os.environ["AL_ENGINE_REFERENCE_DATA"])
 
 
 @cache
 def _file(stem: str) -> tuple[Atoms, ...]:
     """Read a packed file whole: ASE is quadratic in the frames on a compressed stream."""
-    path = Path(os.environ["AL_ENGINE_REFERENCE_DATA"]) / f"{stem}.extxyz.xz"
+    path = _folder() / f"{stem}.extxyz.xz"
     text = io.StringIO(lzma.decompress(path.read_bytes()).decode())
     return tuple(ase.io.iread(text, ":", format="extxyz"))
 
@@ -101,7 +103,7 @@ def isolated(name: str) -> dict[int, float]:
     """
     if name.startswith("h2combustion"):
         return {1: 0.0, 8: 0.0}
-    folder = Path(os.environ["AL_ENGINE_REFERENCE_DATA"]) / name.partition("/")[0]
+    folder = _folder() / name.partition("/")[0]
     files = [f for f in (folder / "iso_atoms.xyz", folder / "isolated_atoms.xyz") if f.is_file()]
     single = [a for file in files for a in ase.io.read(file, ":", format="extxyz")]
     return {int(a.numbers[0]): float(a.get_potential_energy()) for a in single}
