@@ -1,12 +1,11 @@
-"""CPU and wall time of one MACE 64x0e: inference (energy, forces) and one training step, eager and compiled.
+"""CPU and wall time of one MACE 64x0e: inference (energy, forces) and one training step.
 
-    python mace_speed.py FILE.extxyz ... [--compile]
+    python mace_speed.py FILE.extxyz ... [--threads N] [--compiled]
 
-Each file is one batch. Each line on standard input is a number of threads, and is answered by one line of
-JSON: [{"batch", "kind", "cpu_s", "wall_s"}, ...], the shortest of several runs each; so that a caller can
-take turns. Batches are made before; the training step is the weighted squared error of energies and forces,
-its double backward and one step of Adam with AMSGrad. Eager inference goes through TorchScript, the faster
-way. Compile times are on standard error.
+Each file is one batch, made before the clock starts. Each line on standard input is answered by one line of
+JSON, [{"batch", "kind", "cpu_s", "wall_s"}, ...], the shortest of several runs each, so that a caller can
+take turns with its own. A training step is the weighted squared error of energies and forces, its double
+backward and a step of Adam with AMSGrad. Eager inference goes through TorchScript, the faster way.
 """
 
 import argparse
@@ -62,12 +61,13 @@ def steps(path, *, compiled):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compiled", action="store_true", help="through Inductor too")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     runs = {}
     for path in arguments.files:
-        for compiled in (False, True) if arguments.compile else (False,):
+        for compiled in (False, True) if arguments.compiled else (False,):
             for kind, run in steps(path, compiled=compiled).items():
                 began = time.process_time()
                 for _ in range(3):  # TorchScript specializes, Inductor compiles
@@ -76,13 +76,12 @@ def main():
                 runs[Path(path).stem, name] = run
                 print(f"{path} {name}: ready in {time.process_time() - began:.0f} s", file=sys.stderr)
     print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        torch.set_num_threads(int(line))
-        answer = []
-        for (batch, kind), run in runs.items():
-            cpu, wall = shortest(run)
-            answer.append({"batch": batch, "kind": kind, "cpu_s": cpu, "wall_s": wall})
-        print(json.dumps(answer), flush=True)
+    for _ in sys.stdin:
+        times = [(batch, kind, *shortest(run)) for (batch, kind), run in runs.items()]
+        print(
+            json.dumps([dict(zip(("batch", "kind", "cpu_s", "wall_s"), t, strict=True)) for t in times]),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
