@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import beta
 
 
-def draw_audit(n_walkers: int, n_steps: int, n_audit: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+def draw_audit(planned: Sequence[int], n_audit: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Draw (walker, step) pairs uniformly, without replacement, from all planned ones.
 
-    It knows nothing of the walks, so it is drawn before they start; steps are counted from 1. The
-    pairs are in random order: the first of them are a uniform sample too. All pairs are returned
-    where there are no more than `n_audit`.
+    It knows nothing of the walks, so it is drawn before they start. The pairs are in random order: the
+    first of them are a uniform sample too. All pairs are returned where there are no more than `n_audit`.
+
+    Args:
+        planned: Steps that each walker should do, 0 for one that is not audited; counted from 1.
+        n_audit: How many pairs.
+        rng: Draws them.
     """
-    n_pairs = n_walkers * n_steps
-    drawn = rng.choice(n_pairs, size=min(n_audit, n_pairs), replace=False)
-    return [(int(pair) // n_steps, int(pair) % n_steps + 1) for pair in drawn]
+    last = np.cumsum(np.asarray(planned, dtype=np.int64))
+    n_pairs = int(last[-1]) if len(last) else 0
+    drawn = rng.choice(n_pairs, size=min(n_audit, n_pairs), replace=False) if n_pairs else np.zeros(0, int)
+    walkers = np.searchsorted(last, drawn, side="right")
+    steps = drawn - (last - planned)[walkers] + 1
+    return list(zip(walkers.tolist(), steps.tolist(), strict=True))
 
 
 def clopper_pearson_upper(k: float, n: float, alpha: float) -> float:

@@ -131,6 +131,28 @@ class Nve(_Dynamics):
     kind: Literal["nve"] = "nve"
 
 
+class NormalModes(Section):
+    """The given structures displaced along their normal modes; they should be near a minimum."""
+
+    kind: Literal["normal_modes"] = "normal_modes"
+    temperatures_k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (300.0, 700.0, 1200.0)
+    """Copies take them in turn; 3/2 N kB T is the most that all modes of a copy get together."""
+    n_frames: PositiveInt = 200
+    """Copies a generation."""
+
+
+class Rattle(Section):
+    """Copies of the given structures and of earlier audited frames, each atom displaced at random."""
+
+    kind: Literal["rattle"] = "rattle"
+    n_frames: PositiveInt = 200
+    """Copies a generation."""
+    rattle_ang: tuple[PositiveFloat, PositiveFloat] = (0.02, 0.2)
+    """Standard deviation of a displacement component: spread evenly from the first to the second, Å."""
+    strain: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
+    """Largest component of the random strain of a cell."""
+
+
 Dynamics = Langevin | Nve
 """Kinds that move a batch of walkers."""
 
@@ -141,7 +163,10 @@ def kind(value: Any) -> Any:
 
 
 Sampler = Annotated[
-    Annotated[Langevin, Tag("langevin")] | Annotated[Nve, Tag("nve")],
+    Annotated[Langevin, Tag("langevin")]
+    | Annotated[Nve, Tag("nve")]
+    | Annotated[NormalModes, Tag("normal_modes")]
+    | Annotated[Rattle, Tag("rattle")],
     Discriminator(kind),
 ]
 
@@ -164,7 +189,14 @@ class Exploration(Section):
     """How a generation searches for frames worth labeling."""
 
     sampler: Sampler = Langevin()
+    extra_samplers: tuple[Sampler, ...] = ()
+    """Others that search beside it, in the same generation."""
     exits: Exits = Exits()
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """All of them."""
+        return (self.sampler, *self.extra_samplers)
 
 
 class Selection(Section):

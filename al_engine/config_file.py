@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from al_engine.config import XTB, ASECalculator, CampaignConfig, Langevin, Nve, Section
+from al_engine.config import XTB, ASECalculator, CampaignConfig, Langevin, NormalModes, Nve, Rattle, Section
 from al_engine.errors import ConfigError, InputError
 
 MAX_CONFIG_BYTES = 1_000_000
@@ -23,6 +23,8 @@ _TAGS: dict[int | str, type[Section]] = {
     "ase": ASECalculator,
     "langevin": Langevin,
     "nve": Nve,
+    "normal_modes": NormalModes,
+    "rattle": Rattle,
 }
 """pydantic names the chosen variant in the path of an error; the file does not."""
 

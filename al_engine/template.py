@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from al_engine.config import CampaignConfig
+from al_engine.config import CampaignConfig, Langevin
 
 _COLUMN = 36
 """Where the comments begin."""
@@ -64,13 +64,14 @@ training:
 
 exploration:
   sampler:
-    kind: langevin  # NVT dynamics with a Langevin thermostat; or nve
+    kind: langevin  # NVT dynamics with a Langevin thermostat; or nve, normal_modes, rattle
     temperatures_k: [{temperatures}]  # walkers take them in turn
     n_walkers: {sampler.n_walkers}
     n_steps: {sampler.n_steps}  # planned for each walker
     timestep_fs: {sampler.timestep_fs:g}
     friction_per_fs: {sampler.friction_per_fs:g}
     stride: {sampler.stride}  # every so many steps a frame becomes a candidate
+  extra_samplers: []  # others, of any kind, that search beside it
   exits:  # a walker ends early ...
     force_sd_ev_per_ang: {exits.force_sd_ev_per_ang:g}  # ... where a predicted force sd is larger
     min_distance_ang: {exits.min_distance_ang:g}  # ... where two atoms are closer
@@ -114,14 +115,15 @@ def campaign_text(
         periodic: Whether the structure is; the reference cannot be GFN-xTB then.
     """
     config = CampaignConfig.model_validate({"name": name, "systems": ({"structure": structure},)})
+    sampler = Langevin()
     values = {key: getattr(config, key) for key in CampaignConfig.model_fields} | {
         "quoted_name": json.dumps(name),
         "quoted_structure": json.dumps(structure),
         "charge": charge,
         "multiplicity": multiplicity,
-        "sampler": config.exploration.sampler,
+        "sampler": sampler,
         "exits": config.exploration.exits,
-        "temperatures": ", ".join(f"{t:g}" for t in config.exploration.sampler.temperatures_k),
+        "temperatures": ", ".join(f"{t:g}" for t in sampler.temperatures_k),
     }
     reference = (_ASE if periodic else _XTB).format(**values)
     text = _TEXT.format(reference_text=reference, **values)

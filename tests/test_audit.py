@@ -10,28 +10,28 @@ from al_engine.audit import (
     look_alpha,
 )
 
+PLANNED = [5, 0, 3, 8, 0, 4]  # some walkers are not audited, and some have fewer steps
+
 
 def test_draws_are_uniform_over_the_planned_steps():
     rng = np.random.default_rng(0)
-    counts = np.zeros((4, 5))
-    for _ in range(2000):
-        for walker, step in draw_audit(4, 5, 6, rng):
-            counts[walker, step - 1] += 1
-    assert chisquare(counts.ravel()).pvalue > 1e-3
-    first = np.zeros(20)
-    for _ in range(4000):
-        walker, step = draw_audit(4, 5, 6, rng)[0]
-        first[5 * walker + step - 1] += 1
-    assert chisquare(first).pvalue > 1e-3  # any part in order is uniform too
+    pairs = [(walker, step) for walker, n in enumerate(PLANNED) for step in range(1, n + 1)]
+    for n_drawn, n_looked_at in ((6, 6), (6, 1)):  # any part in order is uniform too
+        counts = dict.fromkeys(pairs, 0)
+        for _ in range(3000):
+            for pair in draw_audit(PLANNED, n_drawn, rng)[:n_looked_at]:
+                counts[pair] += 1
+        assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
 def test_draws_are_distinct_and_repeat_with_the_seed():
-    draws = [draw_audit(24, 500, 60, np.random.default_rng(3)) for _ in range(2)]
+    draws = [draw_audit([500] * 24, 60, np.random.default_rng(3)) for _ in range(2)]
     assert draws[0] == draws[1]
     assert len(set(draws[0])) == 60
-    everything = draw_audit(2, 3, 12, np.random.default_rng(3))
-    assert sorted(everything) == [(w, s) for w in (0, 1) for s in (1, 2, 3)]
-    assert draw_audit(2, 3, 0, np.random.default_rng(3)) == []
+    everything = draw_audit([3, 0, 3], 12, np.random.default_rng(3))
+    assert sorted(everything) == [(w, s) for w in (0, 2) for s in (1, 2, 3)]
+    for planned, n in (([3, 3], 0), ([0, 0], 5), ([], 5)):
+        assert draw_audit(planned, n, np.random.default_rng(3)) == []
 
 
 def test_no_failure_in_45_promises_five_percent_at_ninety():

@@ -28,6 +28,15 @@ def test_a_config_survives_its_own_json():
     assert json.loads(config.model_dump_json())["reference"]["kind"] == "ase"
 
 
+def test_a_sampler_is_langevin_unless_it_says_its_kind():
+    text = SMALL + "exploration:\n  sampler: {n_steps: 7}\n  extra_samplers: [{kind: normal_modes}]\n"
+    exploration = parse_config(text, "a.yaml").exploration
+    assert [s.kind for s in exploration.samplers] == ["langevin", "normal_modes"]
+    assert CampaignConfig.model_validate_json(parse_config(text, "a.yaml").model_dump_json()).exploration == (
+        exploration
+    )
+
+
 def test_a_preset_fills_in_and_the_file_wins():
     config = parse_config(SMALL + "preset: accurate\nmodel:\n  n_channels: 8\n", "a.yaml")
     assert (config.model.n_channels, config.training.n_steps) == (8, 10_000)
@@ -56,6 +65,14 @@ def test_a_preset_fills_in_and_the_file_wins():
             "-5",
             "greater than 0",
         ),
+        (
+            SMALL + "exploration:\n  extra_samplers:\n    - {kind: rattle, n_steps: 5}\n",
+            6,
+            "exploration.extra_samplers.0.n_steps",
+            "5",
+            "allowed are kind, n_frames, rattle_ang, strain",
+        ),
+        (SMALL + "exploration: {sampler: {kind: magic}}\n", 4, "exploration.sampler", "magic", "'rattle'"),
         (SMALL + "stop: {tolerance_ev_per_ang: .nan}\n", 4, "stop.tolerance_ev_per_ang", "nan", "finite"),
         (SMALL + "device: tpu\n", 4, "device", "'tpu'", "'auto', 'cpu' or 'cuda'"),
         (SMALL + "reference: {kind: gauss}\n", 4, "reference", "gauss", "'xtb', 'ase'"),

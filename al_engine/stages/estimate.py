@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from al_engine.config import CampaignConfig
+from al_engine.config import CampaignConfig, Dynamics
 from al_engine.errors import InputError
 from al_engine.exploration.group import Group
 from al_engine.frames import Frame, elements_of
@@ -21,8 +22,8 @@ from al_engine.model.ensemble import Ensemble
 from al_engine.records import Generation, Label, LabeledFrame, LabelFailure, Origin
 from al_engine.seeds import Stage, torch_seed
 from al_engine.stages.compute import configure
-from al_engine.stages.explore import WalkStarts
 from al_engine.stages.initial import initial_stage
+from al_engine.stages.samplers import Surroundings
 from al_engine.stages.train import fresh_networks
 from al_engine.training.crossfit import assign_folds
 from al_engine.training.dataset import build_dataset
@@ -45,7 +46,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Measured seconds of one label (in its process), one training step, one step of all walkers."""
+    """Measured seconds of one label (in its process), one training step, one step of one walker."""
 
     seconds_label: float
     seconds_training_step: float
@@ -83,6 +84,7 @@ def work_left(
     first = 0 if newest is None else newest.number + (not is_open)
     budget = math.inf if config.budget.labels is None else config.budget.labels - n_labels
     found = []
+    dynamics = [s for s in config.exploration.samplers if isinstance(s, Dynamics)]
     for number in range(first, max(first, config.max_generations) + 1):
         state = newest.state if newest is not None and newest.number == number else GenerationState.OPEN
         wanted = n_unlabeled
@@ -99,7 +101,7 @@ def work_left(
             Work(
                 number,
                 config.training.n_steps if trains else 0,
-                config.exploration.sampler.n_steps if walks else 0,
+                sum(d.n_steps * d.n_walkers for d in dynamics) if walks else 0,
                 wanted,
             )
         )
@@ -147,16 +149,28 @@ def estimate(config: CampaignConfig, starts: Sequence[Frame], level: str) -> Est
 
     seconds_training = _seconds(train_once, config.device)
     ensemble = Ensemble(net, Provenance(energies, (1.0, 1.0, 1.0), "none", ""))
-    sampler = config.exploration.sampler
-    origins = WalkStarts(config, 1, [], starts)
-    begins = [origins(k) for k in range(sampler.n_walkers)]
-    group = Group(ensemble, begins, sampler, config.exploration.exits)
+    seconds_step = [
+        _seconds_step(config, ensemble, d, starts)
+        for d in config.exploration.samplers
+        if isinstance(d, Dynamics)
+    ]
+    seconds_walking = float(np.mean(seconds_step)) if seconds_step else 0.0
+    return Estimate(label.seconds, seconds_training, seconds_walking, labeler.n_processes)
+
+
+def _seconds_step(
+    config: CampaignConfig, ensemble: Ensemble, settings: Dynamics, starts: Sequence[Frame]
+) -> float:
+    """Time a step of a walker, one of all of them together."""
+    begin = partial(Surroundings(config, 1, starts, ()).begin, 0, settings.temperatures_k)
+    begins = [begin(walker) for walker in range(settings.n_walkers)]
+    group = Group(ensemble, begins, settings, config.exploration.exits)
 
     def walk_once() -> None:
         group.advance()
         group.watch.measure(group.state)
 
-    return Estimate(label.seconds, seconds_training, _seconds(walk_once, config.device), labeler.n_processes)
+    return _seconds(walk_once, config.device) / settings.n_walkers
 
 
 def _any_label(frame: Frame, rng: np.random.Generator) -> Label:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from al_engine.audit import draw_audit
 from al_engine.config import CampaignConfig
-from al_engine.exploration.walkers import Start, Walk, walk
+from al_engine.exploration.sampler import Sampled, Sampler, Visit
 from al_engine.frames import Frame
 from al_engine.lifecycle import CandidateState
 from al_engine.model.ensemble import Ensemble
 from al_engine.progress import Progress, silent
 from al_engine.records import AuditDraw, Candidate, LabeledFrame, Origin, TrainedModel, Walker
-from al_engine.seeds import Stage, generator, torch_seed
+from al_engine.seeds import Stage, generator
 from al_engine.selection.descriptors import nearest_distance, whitened
 from al_engine.selection.score import uncertainties
 from al_engine.stages.compute import configure
-
-_STREAMS = 100_000
-"""More than there are walkers: streams of random numbers of those that follow in a walker's place."""
+from al_engine.stages.samplers import Surroundings, samplers_of
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,6 @@ class ExplorationResult:
     candidates: tuple[Candidate, ...]
 
 
-@dataclass(frozen=True)
-class _Visit:
-    """A frame on a walk."""
-
-    frame: Frame
-    walker: int
-    step: int
-    temperature: float
-    is_audit: bool
-
-
 def explore_stage(
     config: CampaignConfig,
     generation: int,
@@ -59,91 +46,63 @@ def explore_stage(
     starts: Sequence[Frame],
     progress: Progress = silent,
 ) -> ExplorationResult:
-    """Draw the audit from the planned steps, then walk, then predict every frame that was kept."""
+    """Draw the audit from the planned steps, then visit frames, then predict every frame that was kept.
+
+    The walkers of all samplers are numbered on from one sampler to the next. Visited frames are kept
+    once, audited ones first, and not if they have a label.
+    """
     configure(config)
     ensemble = Ensemble.from_bytes(model.weights, device=config.device)
-    sampler = config.exploration.sampler
+    samplers = samplers_of(Surroundings(config, generation, starts, labeled), ensemble, progress)
     rng = generator(config.seed, generation, Stage.AUDIT)
-    drawn = draw_audit(sampler.n_walkers, sampler.n_steps, config.audit.n_frames, rng)
-    origins = WalkStarts(config, generation, labeled, starts)
-    begins = [origins(k) for k in range(sampler.n_walkers)]
-    exits = config.exploration.exits
-    walks = walk(ensemble, begins, sampler, exits, drawn, restart=origins, progress=progress)
+    planned = [n for sampler in samplers for n in sampler.planned]
+    drawn = draw_audit(planned, config.audit.n_frames, rng)
+    sampled = _sample(samplers, drawn)
     known = {item.frame.frame_id for item in labeled}
-    visits = _visits(walks, known)
+    visits: dict[str, tuple[Visit, bool]] = {}
+    for is_audit, kept in ((True, sampled.audit.values()), (False, sampled.visits)):
+        for visit in kept:
+            if visit.frame.frame_id not in known:
+                visits.setdefault(visit.frame.frame_id, (visit, is_audit))
     draws = tuple(
-        AuditDraw(k, walker, step, frame.frame_id if (frame := walks[walker].audit.get(step)) else None)
-        for k, (walker, step) in enumerate(drawn)
+        AuditDraw(k, *pair, sampled.audit[pair].frame.frame_id if pair in sampled.audit else None)
+        for k, pair in enumerate(drawn)
     )
     return ExplorationResult(
-        frames=tuple(visit.frame for visit in visits),
-        walkers=tuple(map(_record, walks)),
+        frames=tuple(visit.frame for visit, _ in visits.values()),
+        walkers=sampled.walkers,
         draws=draws,
-        candidates=_candidates(config, generation, ensemble, visits, model=model, labeled=labeled),
+        candidates=_candidates(
+            config, generation, ensemble, tuple(visits.values()), model=model, labeled=labeled
+        ),
     )
 
 
-class WalkStarts:
-    """Where walkers start: a given structure, or a frame of an earlier audit.
-
-    Audited frames are a uniform sample of earlier dynamics, so they are thermal; selected ones are the
-    strangest of their walks and would bias what the audit speaks about.
-    """
-
-    def __init__(
-        self,
-        config: CampaignConfig,
-        generation: int,
-        labeled: Sequence[LabeledFrame],
-        starts: Sequence[Frame],
-    ) -> None:
-        self._config, self._generation = config, generation
-        pool = [*starts, *(item.frame for item in labeled if item.origin is Origin.AUDIT)]
-        self._of_system = [[f for f in pool if _system(f) == _system(s)] for s in starts]
-
-    def __call__(self, walker: int, n_before: int = 0) -> Start:
-        """Return the start of a walker, or of the one that follows after `n_before` others in its place.
-
-        Walkers take systems in turn, and the temperatures of their system in turn.
-        """
-        seed, generation, sampler = self._config.seed, self._generation, self._config.exploration.sampler
-        stream = walker + n_before * _STREAMS
-        n_systems = len(self._of_system)
-        own = self._of_system[walker % n_systems]
-        rng = generator(seed, generation, Stage.STARTS, stream)
-        return Start(
-            frame=own[int(rng.integers(len(own)))],
-            temperature=sampler.temperatures_k[(walker // n_systems) % len(sampler.temperatures_k)],
-            seed=torch_seed(seed, generation, Stage.WALKER, stream),
-        )
+def _sample(samplers: Sequence[Sampler], drawn: Sequence[tuple[int, int]]) -> Sampled:
+    """Let each sampler visit frames; number their walkers one after the other."""
+    visits: list[Visit] = []
+    audit: dict[tuple[int, int], Visit] = {}
+    walkers: list[Walker] = []
+    first = 0
+    for sampler in samplers:
+        last = first + len(sampler.planned)
+        found = sampler([(walker - first, step) for walker, step in drawn if first <= walker < last])
+        visits += (_numbered(visit, first) for visit in found.visits)
+        audit |= {(w + first, step): _numbered(visit, first) for (w, step), visit in found.audit.items()}
+        walkers += (replace(walker, index=walker.index + first) for walker in found.walkers)
+        first = last
+    return Sampled(tuple(visits), audit, tuple(walkers))
 
 
-def _system(frame: Frame) -> tuple[object, ...]:
-    """What stays the same along a walk: atoms, cell, charge, multiplicity, fixed atoms."""
-    arrays = (frame.numbers, frame.cell, frame.pbc, frame.fixed_mask)
-    return (frame.charge, frame.multiplicity, *(array.tobytes() for array in arrays))
-
-
-def _visits(walks: Iterable[Walk], known: set[str]) -> list[_Visit]:
-    """List the kept frames, audited ones first, each once and none that has a label."""
-    every = [
-        _Visit(frame, w.index, step, w.start.temperature, is_audit)
-        for w in walks
-        for is_audit, kept in ((True, w.audit.items()), (False, w.snapshots))
-        for step, frame in kept
-    ]
-    visits: dict[str, _Visit] = {}
-    for visit in sorted(every, key=lambda v: not v.is_audit):
-        if visit.frame.frame_id not in known:
-            visits.setdefault(visit.frame.frame_id, visit)
-    return list(visits.values())
+def _numbered(visit: Visit, first: int) -> Visit:
+    return visit if visit.walker is None else replace(visit, walker=visit.walker + first)
 
 
 def _candidates(
     config: CampaignConfig,
     generation: int,
     ensemble: Ensemble,
-    visits: Sequence[_Visit],
+    visits: Sequence[tuple[Visit, bool]],
     *,
     model: TrainedModel,
     labeled: Sequence[LabeledFrame],
@@ -151,7 +110,7 @@ def _candidates(
     """Predict the visited frames and measure how far they are from the training set."""
     if not visits:
         return ()
-    prediction = ensemble.predict([visit.frame for visit in visits])
+    prediction = ensemble.predict([visit.frame for visit, _ in visits])
     trained = {entry.frame_id for entry in model.training_set}
     training = ensemble.predict([i.frame for i in labeled if i.frame.frame_id in trained])
     rng = generator(config.seed, generation, Stage.SELECT)
@@ -160,28 +119,17 @@ def _candidates(
     return tuple(
         Candidate(
             frame_id=visit.frame.frame_id,
-            origin=Origin.AUDIT if visit.is_audit else Origin.SELECTED,
-            state=CandidateState.AUDIT if visit.is_audit else CandidateState.VISITED,
+            origin=Origin.AUDIT if is_audit else Origin.SELECTED,
+            state=CandidateState.AUDIT if is_audit else CandidateState.VISITED,
             walker=visit.walker,
             step=visit.step,
             temperature=visit.temperature,
             uncertainty=uncertainty,
             features=features[k],
             distance=float(distances[k]),
-            reason="uniform draw from the planned steps" if visit.is_audit else "",
+            reason="uniform draw from the planned steps" if is_audit else "",
         )
-        for k, (visit, uncertainty) in enumerate(zip(visits, uncertainties(prediction), strict=True))
-    )
-
-
-def _record(w: Walk) -> Walker:
-    return Walker(
-        index=w.index,
-        start_frame_id=w.start.frame.frame_id,
-        temperature=w.start.temperature,
-        n_planned=w.n_planned,
-        n_steps=w.n_steps,
-        exit_reason=w.exit_reason,
-        exit_value=w.exit_value,
-        trace=w.trace,
+        for k, ((visit, is_audit), uncertainty) in enumerate(
+            zip(visits, uncertainties(prediction), strict=True)
+        )
     )

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from al_engine.config import CampaignConfig
-from al_engine.frames import Frame, elements_of, minimum_distance
+from al_engine.exploration.rattle import rattled
+from al_engine.frames import Frame, elements_of
 from al_engine.labeling import ground_state_multiplicity
 from al_engine.lifecycle import CandidateState
 from al_engine.records import Candidate, Origin
 from al_engine.seeds import Stage, generator
-
-_MIN_DISTANCE = 0.5
-"""Å; rattled atoms do not come closer."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def initial_stage(config: CampaignConfig, starts: Sequence[Frame]) -> InitialRes
         chosen.setdefault(frame, "given structure")
     amplitudes = np.linspace(*config.initial.rattle_ang, config.initial.n_frames)
     for k, amplitude in enumerate(amplitudes):
-        frame = _rattled(
+        frame = rattled(
             starts[k % len(starts)],
             float(amplitude),
             generator(config.seed, 0, Stage.INITIAL, k),
@@ -53,14 +51,3 @@ def initial_stage(config: CampaignConfig, starts: Sequence[Frame]) -> InitialRes
 def isolated_atom(z: int) -> Frame:
     """One neutral atom in its ground state's multiplicity."""
     return Frame(np.array([z]), np.zeros((1, 3)), multiplicity=ground_state_multiplicity(z))
-
-
-def _rattled(frame: Frame, amplitude: float, rng: np.random.Generator) -> Frame:
-    """Displace each free atom by a normal vector; halved until no two atoms clash."""
-    shift = rng.normal(0.0, amplitude, (frame.n_atoms, 3))
-    shift[frame.fixed_mask] = 0.0
-    while True:
-        moved = frame.moved_to(frame.positions + shift)
-        if minimum_distance(moved) > min(_MIN_DISTANCE, 0.9 * minimum_distance(frame)):
-            return moved
-        shift /= 2

@@ -47,11 +47,10 @@ def show_plan(config: "CampaignConfig", file: Path, url: str) -> int:
     first, state = works[0].generation, newest.state.value if newest else ""
     step = f": {_NEXT[state]}" if first and state in _NEXT else ""
     print(f"The campaign {name} has {n_labels} labels and goes on with generation {first}{step}.")
-    n_walkers = config.exploration.sampler.n_walkers
     print(
         f"measured: a label {cost.seconds_label:.3g} s, {cost.n_label_processes} at a time; "
         f"a training step {cost.seconds_training_step:.3g} s; "
-        f"a step of {n_walkers} walkers {cost.seconds_walker_step:.3g} s"
+        f"a step of a walker {cost.seconds_walker_step:.3g} s"
     )
     rows: list[Row] = []
     for work in works:
@@ -61,7 +60,7 @@ def show_plan(config: "CampaignConfig", file: Path, url: str) -> int:
                 "generation": work.generation,
                 "training steps": work.n_training_steps,
                 "training s": training,
-                "walker steps": work.n_walker_steps * n_walkers,
+                "walker steps": work.n_walker_steps,
                 "exploring s": exploring,
                 "labels": work.n_labels,
                 "labeling s": labeling,

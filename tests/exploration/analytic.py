@@ -87,3 +87,24 @@ class LennardJonesDimers:
             return StepForces(energy, forces, torch.zeros_like(energy), torch.zeros(len(positions)).double())
 
         return forces_at
+
+
+@dataclass(frozen=True)
+class Springs:
+    """Copies of one frame: E = 1/2 (x - x0) K (x - x0) of all its coordinates."""
+
+    matrix: np.ndarray
+    rest: np.ndarray
+    device: torch.device = CPU
+
+    def bind(self, frames: Sequence[Frame]) -> Callable[[Tensor], StepForces]:
+        matrix, rest = torch.tensor(self.matrix), torch.tensor(self.rest).reshape(1, -1)
+
+        def forces_at(positions: Tensor) -> StepForces:
+            shift = positions.reshape(len(frames), -1) - rest
+            pull = shift @ matrix
+            energy = 0.5 * (shift * pull).sum(1)
+            zeros = torch.zeros(len(positions), dtype=torch.float64)
+            return StepForces(energy, -pull.reshape(-1, 3), torch.zeros_like(energy), zeros)
+
+        return forces_at

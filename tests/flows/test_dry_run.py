@@ -97,11 +97,11 @@ def newest(state: GenerationState) -> Generation:
 
 def test_work_left_begins_at_the_state_of_the_newest_generation():
     config = load_config(CONFIGS / "smoke.yaml")
-    whole = Work(2, 300, 60, 9)
-    assert work_left(config, STARTS, None) == [Work(0, 0, 0, 14), Work(1, 300, 60, 9), whole]
+    whole = Work(2, 300, 240, 9)
+    assert work_left(config, STARTS, None) == [Work(0, 0, 0, 14), Work(1, 300, 240, 9), whole]
     for state, left in {
-        GenerationState.OPEN: Work(1, 300, 60, 9),
-        GenerationState.TRAINED: Work(1, 0, 60, 9),
+        GenerationState.OPEN: Work(1, 300, 240, 9),
+        GenerationState.TRAINED: Work(1, 0, 240, 9),
         GenerationState.EXPLORED: Work(1, 0, 0, 9),
         GenerationState.SELECTED: Work(1, 0, 0, 5),
     }.items():

@@ -132,6 +132,26 @@ def test_walkers_of_an_ion_start_from_the_ion(initial: list[LabeledFrame]):
     assert starts == [water().frame_id, ion.frame_id] * 2
 
 
+def test_several_samplers_search_together_and_only_unbiased_steps_are_audited(initial: list[LabeledFrame]):
+    model = train_stage(config(), 1, initial, {}).model
+    rattle, modes = {"kind": "rattle", "n_frames": 5}, {"kind": "normal_modes", "n_frames": 6}
+    walks = SMALL["exploration"]["sampler"]
+    exploration = {"sampler": rattle, "extra_samplers": [walks, modes, walks | {"kind": "nve", "n_steps": 6}]}
+    searched = config(exploration=exploration, audit={"n_frames": 80})
+    found = explore_stage(searched, 1, model, initial, starts=[water()])
+    planned = {w.index: w.n_planned for w in found.walkers}
+    assert [planned[index] for index in (0, 1, 2, 3)] == [20] * 4
+    assert [planned[index] for index in (16, 17, 18, 19)] == [6] * 4  # 4 to 15 follow the first four
+    assert len({w.index for w in found.walkers}) == len(found.walkers)
+    assert {draw.walker for draw in found.draws} <= {0, 1, 2, 3, 16, 17, 18, 19}
+    assert {draw.walker for draw in found.draws} > {0, 1, 2, 3}
+    still = [c for c in found.candidates if c.walker is None]
+    assert len(still) == 5 + 6
+    assert all(c.state is CandidateState.VISITED for c in still)
+    alone = config(exploration={"sampler": rattle})
+    assert explore_stage(alone, 1, model, initial, starts=[water()]).draws == ()
+
+
 def test_a_model_that_got_worse_on_an_earlier_audit_is_found(initial: list[LabeledFrame]):
     audit = [labeled(water(50 + k), 1, Origin.AUDIT, f"g1w{k}") for k in range(8)]
     good = train_stage(config(training=SMALL["training"] | {"n_steps": 200}), 1, initial, {}).model

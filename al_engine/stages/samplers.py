@@ -1,0 +1,98 @@
+"""From the samplers of a campaign file to samplers that can be called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from al_engine.config import CampaignConfig, NormalModes, Rattle
+from al_engine.exploration.dynamics import DynamicsSampler
+from al_engine.exploration.forces import ForceField
+from al_engine.exploration.normal_modes import NormalModeSampler
+from al_engine.exploration.rattle import RattleSampler
+from al_engine.exploration.sampler import Sampler
+from al_engine.exploration.walkers import MAX_RESTARTS, Start
+from al_engine.frames import Frame
+from al_engine.progress import Progress
+from al_engine.records import LabeledFrame, Origin
+from al_engine.seeds import Stage, generator, torch_seed
+
+_STREAMS: Final = 100_000
+"""Random streams of one sampler's walkers (or copies), before those that follow in their places."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What samplers of a generation start from.
+
+    Attributes:
+        config: The campaign.
+        generation: Its number.
+        starts: The given structures.
+        labeled: All labels of earlier generations.
+    """
+
+    config: CampaignConfig
+    generation: int
+    starts: Sequence[Frame]
+    labeled: Sequence[LabeledFrame]
+
+    def _stream(self, number: int, k: int, n_before: int = 0) -> int:
+        return k + _STREAMS * (n_before + (1 + MAX_RESTARTS) * number)
+
+    def begin(self, number: int, temperatures_k: Sequence[float], walker: int, n_before: int = 0) -> Start:
+        """Return where a walker starts: a given structure, or a frame of an earlier audit.
+
+        Audited frames are a uniform sample of earlier dynamics, so they are thermal; selected ones are the
+        strangest of their walks and would bias what the audit speaks about. Walkers take systems in
+        turn, and the temperatures of their system in turn.
+
+        Args:
+            number: Of the sampler.
+            temperatures_k: To be taken in turn.
+            walker: Number of the walker.
+            n_before: How many have been in its place before.
+        """
+        place, turn = walker % len(self.starts), walker // len(self.starts)
+        system = _system(self.starts[place])
+        audited = (item.frame for item in self.labeled if item.origin is Origin.AUDIT)
+        own = [frame for frame in (*self.starts, *audited) if _system(frame) == system]
+        stream = self._stream(number, walker, n_before)
+        rng = generator(self.config.seed, self.generation, Stage.STARTS, stream)
+        return Start(
+            frame=own[int(rng.integers(len(own)))],
+            temperature=temperatures_k[turn % len(temperatures_k)],
+            seed=torch_seed(self.config.seed, self.generation, Stage.WALKER, stream),
+        )
+
+    def rng(self, number: int, k: int) -> np.random.Generator:
+        """Return the generator of the k-th copy that a sampler makes."""
+        return generator(self.config.seed, self.generation, Stage.WALKER, self._stream(number, k))
+
+
+def _system(frame: Frame) -> tuple[object, ...]:
+    """What stays the same along a walk: atoms, cell, charge, multiplicity, fixed atoms."""
+    arrays = (frame.numbers, frame.cell, frame.pbc, frame.fixed_mask)
+    return (frame.charge, frame.multiplicity, *(array.tobytes() for array in arrays))
+
+
+def samplers_of(around: Surroundings, force_field: ForceField, progress: Progress) -> list[Sampler]:
+    """Build the samplers of a campaign, in order."""
+    exploration = around.config.exploration
+    found: list[Sampler] = []
+    for number, settings in enumerate(exploration.samplers):
+        match settings:
+            case NormalModes():
+                rng = partial(around.rng, number)
+                found.append(NormalModeSampler(settings, force_field, around.starts, rng))
+            case Rattle():
+                begin = partial(around.begin, number, (0.0,))
+                found.append(RattleSampler(settings, begin))
+            case _:
+                starts = partial(around.begin, number, settings.temperatures_k)
+                found.append(DynamicsSampler(settings, exploration.exits, force_field, starts, progress))
+    return found
