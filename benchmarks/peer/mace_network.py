@@ -10,11 +10,13 @@ warnings.filterwarnings("ignore")
 import ase.io
 import numpy as np
 import torch
+import torch._dynamo
 from e3nn import o3
 from mace import data, modules, tools
 from mace.tools.compile import prepare
 
 torch.set_default_dtype(torch.float32)
+torch._dynamo.config.recompile_limit = 100  # every network and batch shape is compiled on its own
 R_MAX = 5.0
 
 
@@ -95,4 +97,4 @@ def build(configs, elements, *, seed=0, for_compile=False):
             atomic_inter_shift=[0.0],
         )
 
-    return torch.compile(prepare(make)()) if for_compile else make()
+    return torch.compile(prepare(make)(), dynamic=False) if for_compile else make()

@@ -1,0 +1,206 @@
+"""Force RMSE against CPU seconds of training, beside MACE 64x0e, in distribution and out.
+
+    python benchmarks/curves.py --set gfn2 --peer ~/peer/bin/python --out curves.json
+
+gfn2: GFN2-xTB ethanol, 400 frames at 300-800 K; 3bpa: 3BPA, 500 frames at 300 K. Each point is a training of
+its own with its own schedule: ours by a number of steps, the peer by a budget, which goes to one network
+(`MACE`) or in fourths to a committee. CPU time of one thread with its children (compilers); tests are not
+counted. Points are added to the file as they come, and those that are in it are not computed again; a
+markdown table is printed and a figure written beside the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import gfn2_ethanol
+import numpy as np
+import reference_data
+
+from al_engine.config_file import parse_config
+from al_engine.extxyz import to_extxyz
+from al_engine.model.ensemble import Ensemble
+from al_engine.progress import silent
+from al_engine.records import LabeledFrame
+from al_engine.stages.train import fit
+
+PEER = Path(__file__).parent / "peer" / "mace_train.py"
+TESTS = {
+    "gfn2": {"test": "300-800 K", "hot": "1500 K", "stretched": "stretched"},
+    "3bpa": {"mixed_300K": "300 K", "mixed_600K": "600 K", "mixed_1200K": "1200 K"},
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One training: what it cost and what it came to; errors by test, eV/Å and eV."""
+
+    data: str
+    method: str
+    budget: float
+    seed: int
+    cpu_s: float
+    force_rmse_ev_per_ang: dict[str, float]
+    energy_rmse_ev: dict[str, float]
+
+    @property
+    def key(self) -> tuple[str, str, float, int]:
+        """What was asked for."""
+        return self.data, self.method, self.budget, self.seed
+
+
+def frames(data: str, name: str) -> list[LabeledFrame]:
+    """The frames of a set."""
+    return gfn2_ethanol.frames(name) if data == "gfn2" else reference_data.frames(f"3bpa/{name}")
+
+
+def ours(data: str, preset: str, n_steps: int, seed: int) -> Point:
+    """Train an ensemble; errors of the mean of its members."""
+    energies = gfn2_ethanol.isolated() if data == "gfn2" else reference_data.isolated(data)
+    train = frames(data, "train" if data == "gfn2" else "train_300K")
+    plain = {
+        "name": "curves",
+        "seed": seed,
+        "preset": preset,
+        "n_threads": 1,
+        "device": "cpu",
+        "systems": [{"structure": "-"}],
+        "training": {"n_steps": n_steps},
+    }
+    config = parse_config(json.dumps(plain), "curves")
+    began = sum(os.times()[:4])
+    model = fit(config, 1, train, [], folds={}, energies=energies, progress=silent).model
+    seconds = sum(os.times()[:4]) - began
+    ensemble = Ensemble.from_bytes(model.weights, device="cpu")
+    force, energy = {}, {}
+    for name, label in TESTS[data].items():
+        items = frames(data, name)
+        p = ensemble.predict([i.frame for i in items])
+        force[label] = _rms(p.forces - np.concatenate([i.label.forces for i in items]))
+        energy[label] = _rms(p.energy - np.array([i.label.energy for i in items]))
+    return Point(data, f"ours, {preset}", n_steps, seed, seconds, force, energy)
+
+
+def mace(
+    python: str, data: str, seconds: Sequence[float], seed: int, arguments: Sequence[str], method: str
+) -> Iterator[Point]:
+    """Have the peer trained for each budget."""
+    energies = gfn2_ethanol.isolated() if data == "gfn2" else reference_data.isolated(data)
+    train = "train" if data == "gfn2" else "train_300K"
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / f"{name}.extxyz" for name in (train, *TESTS[data])}
+        for name, file in files.items():
+            file.write_text("".join(to_extxyz(i.frame, i.label) for i in frames(data, name)))
+        command = [
+            python, str(PEER), str(files[train]), "--isolated", json.dumps(energies), "--seed", str(seed),
+            "--tests", *(f"{name}={files[name]}" for name in TESTS[data]),
+            "--seconds", *map(str, seconds), *arguments,
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not line.startswith("{"):
+                continue
+            found = json.loads(line)
+            errors = {label: found["tests"][name] for name, label in TESTS[data].items()}
+            force, energy = (
+                {label: e[kind] for label, e in errors.items()}
+                for kind in ("force_rmse_ev_per_ang", "energy_rmse_ev")
+            )
+            yield Point(data, method, found["cpu_s"], seed, found["cpu_s"], force, energy)
+        if process.wait() != 0:
+            raise SystemExit(f"the peer ended with exit code {process.returncode}: {' '.join(command)}")
+
+
+def table(points: Sequence[Point]) -> str:
+    """A row a point: force RMSE (meV/Å) / energy RMSE (meV) of each test."""
+    lines = []
+    for data in dict.fromkeys(p.data for p in points):
+        labels = TESTS[data].values()
+        lines += [
+            "",
+            f"| {data} | seed | CPU s | " + " | ".join(labels) + " |",
+            "|---" * (3 + len(labels)) + "|",
+        ]
+        for p in sorted((p for p in points if p.data == data), key=lambda p: (p.method, p.cpu_s)):
+            errors = [
+                f"{1000 * p.force_rmse_ev_per_ang[label]:.1f} / {1000 * p.energy_rmse_ev[label]:.1f}"
+                for label in labels
+            ]
+            lines.append(f"| {p.method} | {p.seed} | {p.cpu_s:.0f} | " + " | ".join(errors) + " |")
+    return "\n".join(lines)
+
+
+def draw(points: Sequence[Point], file: Path) -> None:
+    """A panel a test."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = [
+        (data, label) for data in dict.fromkeys(p.data for p in points) for label in TESTS[data].values()
+    ]
+    figure, axes = pyplot.subplots(
+        len(panels) // 3, 3, figsize=(11, 3.4 * len(panels) // 3), squeeze=False, layout="constrained"
+    )
+    for axis, (data, label) in zip(axes.flat, panels, strict=True):
+        chosen = sorted((p for p in points if p.data == data), key=lambda p: p.cpu_s)
+        for method in sorted({p.method for p in chosen}):
+            line = [(p.cpu_s, 1000 * p.force_rmse_ev_per_ang[label]) for p in chosen if p.method == method]
+            axis.loglog(*zip(*line, strict=True), "o-", label=method)
+        axis.set(title=f"{data}, {label}", xlabel="CPU time of training (s)", ylabel="force RMSE (meV/Å)")
+        axis.grid(visible=True, which="both", alpha=0.3)
+    axes.flat[0].legend()
+    figure.savefig(file, dpi=150)
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", choices=list(TESTS), action="append", dest="sets")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--steps", nargs="*", type=int, default=[200, 400, 800, 1600, 3200, 6400])
+    parser.add_argument("--peer", help="Python of the peer's environment; without it only ours")
+    parser.add_argument("--seconds", nargs="*", type=float, default=[60, 120, 300, 600])
+    parser.add_argument("--committee", action="store_true", help="the peer as a committee of 4")
+    parser.add_argument("--compiled", action="store_true", help="the peer through Inductor")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("curves.json"))
+    arguments = parser.parse_args()
+    points = [Point(**p) for p in json.loads(arguments.out.read_text())] if arguments.out.is_file() else []
+    known = {p.key for p in points}
+
+    def keep(point: Point) -> None:
+        points.append(point)
+        arguments.out.write_text(json.dumps([asdict(p) for p in points], indent=1) + "\n")
+        print(asdict(point), file=sys.stderr, flush=True)
+
+    for data in arguments.sets or TESTS:
+        for n_steps in arguments.steps:
+            if (data, f"ours, {arguments.preset}", n_steps, arguments.seed) not in known:
+                keep(ours(data, arguments.preset, n_steps, arguments.seed))
+        if arguments.peer:
+            method = f"{'4 ' * arguments.committee}MACE{', compiled' * arguments.compiled}"
+            options = ["--members=4"] * arguments.committee + ["--compiled"] * arguments.compiled
+            seconds = [s for s in arguments.seconds if (data, method, s, arguments.seed) not in known]
+            if seconds:
+                for point in mace(arguments.peer, data, seconds, arguments.seed, options, method):
+                    keep(point)
+    print(table(points))
+    draw(points, arguments.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
