@@ -2,8 +2,8 @@
 
 python benchmarks/ions.py [--n-train 60] [--seeds 3]
 
-Water and its radical cation stand at the same places; only the charge tells them apart. Prints for each energy
-RMSE (meV/atom), force RMSE and the median over frames of a frame's force RMSE (meV/Å).
+Water and its radical cation stand at the same places; only the charge tells them apart. Prints for each
+the energy RMSE (meV/atom), the force RMSE and the median over frames of a frame's force RMSE (meV/Å).
 """
 
 import argparse
