@@ -27,7 +27,7 @@ def network(
         net = StackedPotential(arch).double()
         with torch.no_grad():
             net.noise_out.weight.mul_(10)
-            net.noise_bias.copy_(torch.randn(n_members, 1) - 1)
+            net.noise_bias.copy_(torch.randn(n_members, 1, 1) - 1)
             net.log_length.copy_(torch.randn(n_members) * 0.3)
     return net
 

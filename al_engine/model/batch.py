@@ -23,9 +23,11 @@ class FrameBatch:
         species: Index of each atom's element in the ensemble's list, shape (n_atoms,).
         frame_index: Frame of each atom, shape (n_atoms,).
         cells: Shape (n_frames, 3, 3), rows, Å.
+        element: The same as rows of a unit matrix, shape (n_atoms, n_species), working precision.
         neighbor: Shape (n_atoms, n_slots).
+        reverse: Place of the same pair in the neighbor's row, in the flat table, shape (n_atoms, n_slots).
         shift: Whole cell vectors to the neighbor, shape (n_atoms, n_slots, 3), working precision.
-        electrons: Charge (e) and number of unpaired electrons, shape (n_frames, 2).
+        electrons: Charge (e) and number of unpaired electrons of each atom's frame, shape (n_atoms, 2).
         is_bulk: Whether all directions are periodic, so that there is a stress, shape (n_frames,).
         padding: Displacement added to padded slots, beyond every cut-off, shape (n_atoms, n_slots, 3).
         n_frames: Number of frames.
@@ -33,9 +35,11 @@ class FrameBatch:
 
     positions: Tensor
     species: Tensor
+    element: Tensor
     frame_index: Tensor
     cells: Tensor
     neighbor: Tensor
+    reverse: Tensor
     shift: Tensor
     padding: Tensor
     electrons: Tensor
@@ -92,7 +96,7 @@ def graph(frame: Frame, elements: Sequence[int], cutoff: float) -> Graph:
 
 
 def collate(
-    graphs: Sequence[Graph], cutoff: float, *, device: torch.device, dtype: torch.dtype
+    graphs: Sequence[Graph], cutoff: float, n_species: int, *, device: torch.device, dtype: torch.dtype
 ) -> FrameBatch:
     """Join prepared frames into one batch."""
     n_slots = max(g.table.n_slots for g in graphs)
@@ -108,15 +112,20 @@ def collate(
     def integers(array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=device)
 
+    species = np.concatenate([g.species for g in graphs])
+    neighbor = np.concatenate([t.neighbor for t in tables]) + first[:, None]
+    electrons = np.array([[g.frame.charge, g.frame.multiplicity - 1] for g in graphs])
     return FrameBatch(
         positions=floats(np.concatenate([g.frame.positions for g in graphs])),
-        species=integers(np.concatenate([g.species for g in graphs])),
+        species=integers(species),
+        element=floats(np.eye(n_species)[species]),
         frame_index=integers(np.repeat(np.arange(len(graphs)), counts)),
         cells=floats(np.stack([g.frame.cell for g in graphs])),
-        neighbor=integers(np.concatenate([t.neighbor for t in tables]) + first[:, None]),
+        neighbor=integers(neighbor),
+        reverse=integers(neighbor * n_slots + np.concatenate([t.back for t in tables])),
         shift=floats(np.concatenate([t.shift for t in tables])),
         padding=floats(padding),
-        electrons=floats(np.array([[g.frame.charge, g.frame.multiplicity - 1] for g in graphs])),
+        electrons=floats(np.repeat(electrons, counts, axis=0)),
         is_bulk=torch.as_tensor([g.frame.pbc.all() for g in graphs], device=device),
         n_frames=len(graphs),
     )

@@ -34,7 +34,9 @@ class BoundEnsemble:
         ensemble, reach = self._ensemble, self._ensemble.net.arch.r_max + SKIN
         self._frames = [f.moved_to(p) for f, p in zip(self._frames, positions, strict=True)]
         graphs = [graph(frame, ensemble.elements, reach) for frame in self._frames]
-        self._batch = collate(graphs, reach, device=ensemble.device, dtype=ensemble.dtype)
+        self._batch = collate(
+            graphs, reach, ensemble.net.arch.n_species, device=ensemble.device, dtype=ensemble.dtype
+        )
         self._offset = self._batch.offset()
         self._isolated = torch.as_tensor(ensemble.isolated_energy(graphs), device=ensemble.device)
         self._reference = torch.as_tensor(np.concatenate(positions), device=ensemble.device)
@@ -63,7 +65,7 @@ class BoundEnsemble:
         s, t, e = ensemble.scales
         with torch.no_grad():
             variance = s * batch.sum_over_atoms(out.variance).mean(dim=0)
-            noise = t * ensemble.net.force_noise(out.variance).mean(dim=0)
+            noise = t * out.force_noise.mean(dim=0)
             energy_sd = (variance + e * energy.var(dim=0, correction=0)).sqrt()
             spread = gradient.var(dim=0, correction=0).mean(dim=-1)
             return StepForces(

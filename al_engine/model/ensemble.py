@@ -151,7 +151,8 @@ class Ensemble:
 
     def _predict(self, graphs: Sequence[Graph], *, with_stress: bool) -> Prediction:
         """Predict one batch: one backward pass for all members' forces, one for the noise."""
-        batch = collate(graphs, self.net.arch.r_max, device=self.device, dtype=self.dtype)
+        arch = self.net.arch
+        batch = collate(graphs, arch.r_max, arch.n_species, device=self.device, dtype=self.dtype)
         x = batch.positions.expand(self.n_members, -1, -1).clone().requires_grad_()
         strain = x.new_zeros(self.n_members, batch.n_frames, 3, 3).requires_grad_()
         out = self.net(x, batch.offset(), batch, strain if with_stress else None)
@@ -160,6 +161,8 @@ class Ensemble:
         inputs = [x, strain] if with_stress else [x]
         gradient, *strained = torch.autograd.grad(energy.sum(), inputs, retain_graph=True)
         noise_gradient, *noise_strained = torch.autograd.grad(variance.sum(), inputs)
+        if arch.noise == "white":  # no process in space, so no slope
+            noise_gradient, noise_strained = (torch.zeros_like(x), [torch.zeros_like(strain)])
         s, t, _ = self.scales
         stress = stress_noise = None
         with torch.no_grad():
@@ -168,7 +171,7 @@ class Ensemble:
                 stress /= batch.volume[:, None, None]
                 slope = (_symmetric(noise_strained[0]) ** 2).sum(dim=(-1, -2)) / (4 * variance * 6)
                 stress_noise = slope / batch.volume**2 + self.net.stress_noise(variance, batch.volume)
-            force_noise = t * self.net.force_noise(out.variance)
+            force_noise = t * out.force_noise
             features = self._frame_features(out.features, batch)
         return Prediction(
             frame_index=_numpy(batch.frame_index).astype(np.int64),

@@ -12,7 +12,6 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-L_MAX = 2
 N_INVARIANTS = 9
 N_COVARIANTS = 6
 
@@ -53,30 +52,24 @@ class RadialBasis(nn.Module):
         return torch.sin(r.unsqueeze(-1) * self.frequency.to(r.dtype)) * scale.unsqueeze(-1)
 
 
-def coupling(l_out: int, l_1: int, l_2: int) -> Tensor:
-    """Clebsch-Gordan coefficients, shape (2 l_1 + 1, (2 l_out + 1) (2 l_2 + 1)), float64.
+def cartesian() -> Tensor:
+    """The change of a degree 2 feature to a traceless symmetric matrix, shape (9, 5), float64.
 
-    e3nn's Wigner 3j times sqrt(2 l_out + 1): component-normalized, as in e3nn's `TensorProduct`.
+    e3nn's Wigner 3j of (1, 1, 2) times sqrt(3): as products of matrices, the couplings of degrees 1 and 2
+    are those of e3nn's `TensorProduct` (component normalization) at a fraction of the work.
     """
-    w = o3.wigner_3j(l_1, l_out, l_2, dtype=torch.float64) * math.sqrt(2 * l_out + 1)
-    coefficients: Tensor = w.reshape(2 * l_1 + 1, -1)
-    return coefficients
+    matrix: Tensor = o3.wigner_3j(1, 1, 2, dtype=torch.float64).reshape(9, 5) * math.sqrt(3)
+    return matrix
 
 
-def contract(coefficients: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Couple two features of degrees l_1 and l_2 channel by channel to degree l_out.
+def of_element(weight: Tensor, element: Tensor) -> Tensor:
+    """Weights (n_members, n_kinds, ...) of each row of `element` (..., n_kinds), a row of a unit matrix.
 
-    Args:
-        coefficients: From `coupling`.
-        a: Shape (..., 2 l_1 + 1, n_channels).
-        b: Shape (..., 2 l_2 + 1, n_channels).
-
-    Returns:
-        Shape (..., 2 l_out + 1, n_channels).
+    A product of matrices, because the gradient of an indexed choice is a scattered sum: slow, and not
+    the same on every run.
     """
-    turned = torch.matmul(coefficients.t(), a)
-    turned = turned.reshape(*a.shape[:-2], -1, b.shape[-2], a.shape[-1])
-    return (turned * b.unsqueeze(-3)).sum(dim=-2)
+    rows: Tensor = torch.matmul(element, weight.flatten(2))
+    return rows.reshape(*rows.shape[:-1], *weight.shape[2:])
 
 
 class Products(nn.Module):
@@ -86,8 +79,7 @@ class Products(nn.Module):
     basis: 9 invariants, 6 vectors.
     """
 
-    w_211: Tensor
-    w_222: Tensor
+    cartesian: Tensor
 
     def __init__(self, n_members: int, n_species: int, n_channels: int, *, vectors: bool) -> None:
         super().__init__()
@@ -100,24 +92,28 @@ class Products(nn.Module):
             if vectors
             else None
         )
-        self.register_buffer("w_211", coupling(1, 2, 1), persistent=False)
-        self.register_buffer("w_222", coupling(2, 2, 2), persistent=False)
+        self.register_buffer("cartesian", cartesian(), persistent=False)
 
-    def forward(self, a0: Tensor, a1: Tensor, a2: Tensor, species: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map A_l (n_members, n_atoms, 2l + 1, n_channels) to invariants (l axis dropped) and vectors."""
+    def forward(self, a0: Tensor, a1: Tensor, a2: Tensor, element: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map A_l (n_members, n_atoms, 2l + 1, n_channels) to invariants (l axis dropped) and vectors.
+
+        The elements come as rows of a unit matrix, (n_atoms, n_species).
+        """
         s = a0.squeeze(-2)
-        v = contract(self.w_211.to(a1.dtype), a2, a1)
-        q = contract(self.w_222.to(a1.dtype), a2, a2)
+        q = torch.matmul(self.cartesian.to(a2.dtype), a2)
+        q = q.reshape(*q.shape[:-2], 3, 3, q.shape[-1])
+        v = (q * a1.unsqueeze(-3)).sum(dim=-2)
+        q_squared = (q.unsqueeze(-2) * q.unsqueeze(-4)).sum(dim=-3)
         norm1 = (a1 * a1).sum(dim=-2) / 3
         norm2 = (a2 * a2).sum(dim=-2) / 5
         mixed = (a1 * v).sum(dim=-2) / 3
-        cubic = (a2 * q).sum(dim=-2) / 5
+        cubic = (q_squared * q).sum(dim=(-2, -3)) / 2
         ss = s * s
         basis = torch.stack([s, ss, s * ss, norm1, norm2, s * norm1, s * norm2, mixed, cubic], dim=-2)
-        invariants = (basis * self.invariant_weight.index_select(1, species)).sum(dim=-2)
+        invariants = (basis * of_element(self.invariant_weight, element)).sum(dim=-2)
         if self.covariant_weight is None:
             return invariants, None
-        w = self.covariant_weight.index_select(1, species).unsqueeze(-2)
+        w = of_element(self.covariant_weight, element).unsqueeze(-2)
         along = w[:, :, 0] + w[:, :, 1] * a0 + w[:, :, 2] * a0 * a0
         along = along + w[:, :, 3] * norm1.unsqueeze(-2)
         across = w[:, :, 4] + w[:, :, 5] * a0

@@ -24,11 +24,13 @@ class NeighborTable(NamedTuple):
         neighbor: Shape (n_atoms, n_slots).
         shift: Whole cell vectors to the neighbor's image, shape (n_atoms, n_slots, 3).
         is_pad: Shape (n_atoms, n_slots).
+        back: Slot of the same pair in the neighbor's row, shape (n_atoms, n_slots).
     """
 
     neighbor: NDArray[np.int64]
     shift: NDArray[np.int64]
     is_pad: NDArray[np.bool_]
+    back: NDArray[np.int64]
 
     @property
     def n_slots(self) -> int:
@@ -39,10 +41,12 @@ class NeighborTable(NamedTuple):
         """Return the table with more (padded) slots."""
         n_atoms, extra = len(self.neighbor), n_slots - self.n_slots
         own = np.repeat(np.arange(n_atoms)[:, None], extra, axis=1)
+        slots = np.repeat(np.arange(self.n_slots, n_slots)[None], n_atoms, axis=0)
         return NeighborTable(
             np.concatenate([self.neighbor, own], axis=1),
             np.concatenate([self.shift, np.zeros((n_atoms, extra, 3), dtype=np.int64)], axis=1),
             np.concatenate([self.is_pad, np.ones((n_atoms, extra), dtype=bool)], axis=1),
+            np.concatenate([self.back, slots], axis=1),
         )
 
 
@@ -64,7 +68,10 @@ def neighbor_table(frame: Frame, cutoff: float) -> NeighborTable:
     shifts = np.zeros((frame.n_atoms, n_slots, 3), dtype=np.int64)
     is_pad = np.ones((frame.n_atoms, n_slots), dtype=bool)
     index[i, slot], shifts[i, slot], is_pad[i, slot] = j, shift, False
-    return NeighborTable(index, shifts, is_pad)
+    back = np.repeat(np.arange(n_slots)[None], frame.n_atoms, axis=0)
+    turned = np.lexsort((-shift[:, 2], -shift[:, 1], -shift[:, 0], i, j))  # (j, i, -shift) in the same order
+    back[i[turned], slot[turned]] = slot
+    return NeighborTable(index, shifts, is_pad, back)
 
 
 def _pairs(frame: Frame, cutoff: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

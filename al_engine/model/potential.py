@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from al_engine.model.batch import FrameBatch
+from al_engine.model.gather import to_neighbors
 from al_engine.model.layers import Products, RadialBasis, StackedLinear
 from al_engine.model.repulsion import Repulsion
 
@@ -18,6 +19,12 @@ REPULSION_REACH = 1.0
 """The repulsion ends at the sum of the covalent radii: bonds feel its tail, nothing else does."""
 MIN_NOISE = 1e-4
 """Floor of an atom's noise scale, relative to the force scale."""
+
+
+N_RADIAL_HIDDEN = 16
+"""Learned radial functions of a layer."""
+RADIAL_GAIN = 2.0
+"""Start of the weights on them: the functions are small, as the basis is normalized over the sphere."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Architecture:
     """Average number of neighbors in the first training set: scales the sums over neighbors."""
     force_scale: float
     """Root mean square of the training forces, eV/Å: scales the output."""
+    noise: Literal["local", "global", "white"] = "local"
+    """Force noise (math 1): from the energy noise of the atom; from that of the frame; a head of its own."""
 
     @property
     def n_species(self) -> int:
@@ -48,11 +57,13 @@ class AtomOutput(NamedTuple):
     Attributes:
         energy: Interaction energy, shape (n_members, n_atoms), eV.
         variance: Local noise variance v_a, shape (n_members, n_atoms), eV².
+        force_noise: tau_a², shape (n_members, n_atoms), (eV/Å)².
         features: Invariants of every layer, shape (n_members, n_atoms, n_layers * n_channels).
     """
 
     energy: Tensor
     variance: Tensor
+    force_noise: Tensor
     features: Tensor
 
 
@@ -63,15 +74,13 @@ class Edges(NamedTuple):
         r: Distances, shape (n_members, n_atoms, n_slots), Å.
         radial: Radial basis, shape (n_members, n_atoms, n_slots, n_radial).
         harmonics: Degrees 0, 1, 2, shapes (n_members, n_atoms, n_slots, 2l + 1).
-        pair: Index of the pair of elements, shape (n_atoms, n_slots).
-        source: The neighbors, shape (n_atoms * n_slots,).
+        element: Of the neighbor, as rows of a unit matrix, shape (n_atoms, n_slots, n_species).
     """
 
     r: Tensor
     radial: Tensor
     harmonics: tuple[Tensor, Tensor, Tensor]
-    pair: Tensor
-    source: Tensor
+    element: Tensor
 
 
 class Nodes(NamedTuple):
@@ -81,18 +90,60 @@ class Nodes(NamedTuple):
     vectors: Tensor | None
 
 
+class AtomicBasis(nn.Module):
+    """A_l of the first layer: neighbors counted by distance, direction and element, then mixed to channels.
+
+    The sum over neighbors comes before the channels (Drautz, Phys. Rev. B 99, 014104 (2019)), which leaves
+    little to do for each neighbor.
+    """
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        n_in = N_RADIAL_HIDDEN * arch.n_species
+        gain = RADIAL_GAIN * math.sqrt(arch.n_species)
+        self.mix = nn.ModuleList(StackedLinear(arch.n_members, n_in, arch.n_channels, gain) for _ in range(3))
+
+    def forward(self, radial: Tensor, edges: Edges, *_: object) -> list[Tensor]:
+        """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
+        functions = (radial.unsqueeze(-2) * edges.element.unsqueeze(-1)).flatten(-2)
+        sums = [torch.matmul(y.transpose(-1, -2), functions) for y in edges.harmonics]
+        return [linear(x) for linear, x in zip(self.mix, sums, strict=True)]
+
+
+class Messages(nn.Module):
+    """A_l of a later layer: features of the neighbors, weighted by distance and direction, summed, mixed."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        m, c = arch.n_members, arch.n_channels
+        self.radial_out = StackedLinear(m, N_RADIAL_HIDDEN, 5 * c, RADIAL_GAIN)
+        self.mix = nn.ModuleList(StackedLinear(m, c, c) for _ in range(3))
+
+    def forward(self, radial: Tensor, edges: Edges, batch: FrameBatch, nodes: Nodes) -> list[Tensor]:
+        """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
+        paths = self.radial_out(radial).chunk(5, dim=-1)
+        scalars = to_neighbors(nodes.invariants, batch.neighbor, batch.reverse)
+        a = [
+            torch.matmul(y.transpose(-1, -2), path * scalars)
+            for y, path in zip(edges.harmonics, paths[:3], strict=True)
+        ]
+        if nodes.vectors is not None:
+            vectors = to_neighbors(nodes.vectors, batch.neighbor, batch.reverse)
+            along = (vectors * edges.harmonics[1].unsqueeze(-1)).sum(dim=-2)
+            a[0] = a[0] + (paths[3] * along).sum(dim=-2, keepdim=True)
+            a[1] = a[1] + (paths[4].unsqueeze(-2) * vectors).sum(dim=-3)
+        return [linear(x) for linear, x in zip(self.mix, a, strict=True)]
+
+
 class Interaction(nn.Module):
     """One layer: sum over neighbors, products of the sums, mixing of channels."""
 
     def __init__(self, arch: Architecture, *, first: bool, last: bool) -> None:
         super().__init__()
         m, c = arch.n_members, arch.n_channels
-        self.n_paths = 3 if first else 5
         self.neighbor_scale = 1 / math.sqrt(arch.mean_neighbors)
-        self.radial_in = StackedLinear(m, arch.n_radial, c)
-        self.pair = nn.Parameter(torch.randn(m, arch.n_species**2, c))
-        self.radial_out = StackedLinear(m, c, self.n_paths * c)
-        self.mix = nn.ModuleList(StackedLinear(m, c, c) for _ in range(0 if first else 3))
+        self.radial_in = StackedLinear(m, arch.n_radial, N_RADIAL_HIDDEN)
+        self.sums = AtomicBasis(arch) if first else Messages(arch)
         self.products = Products(m, arch.n_species, c, vectors=not last)
         self.mix_invariants = StackedLinear(m, c, c)
         self.mix_vectors = None if last else StackedLinear(m, c, c)
@@ -105,33 +156,15 @@ class Interaction(nn.Module):
         Charge and unpaired electrons scale the invariants channel by channel, so that a neutral closed
         shell is untouched and an atom without neighbors stays at zero.
         """
-        m, n, k = edges.radial.shape[:3]
-        pair = self.pair.index_select(1, edges.pair.reshape(-1)).view(m, n, k, -1)
-        hidden = functional.silu(self.radial_in(edges.radial)) * pair
-        weights = self.radial_out(hidden) * self.neighbor_scale
-        paths = weights.view(m, n, k, self.n_paths, -1).unbind(-2)
-        messages = list(paths[:3])
-        if nodes is not None:
-            scalars = nodes.invariants.index_select(1, edges.source).view(m, n, k, -1)
-            messages = [path * scalars for path in messages]
-        harmonics = zip(edges.harmonics, messages, strict=True)
-        a = [torch.matmul(y.transpose(-1, -2), message) for y, message in harmonics]
-        if nodes is not None and nodes.vectors is not None:
-            vectors = nodes.vectors.index_select(1, edges.source).view(m, n, k, 3, -1)
-            along = (vectors * edges.harmonics[1].unsqueeze(-1)).sum(dim=-2)
-            a[0] = a[0] + (paths[3] * along).sum(dim=-2, keepdim=True)
-            a[1] = a[1] + (paths[4].unsqueeze(-2) * vectors).sum(dim=-3)
-        if nodes is not None:
-            a = [linear(x) for linear, x in zip(self.mix, a, strict=True)]
-        invariants, vectors_out = self.products(a[0], a[1], a[2], batch.species)
+        radial = functional.silu(self.radial_in(edges.radial)) * self.neighbor_scale
+        invariants, vectors = self.products(*self.sums(radial, edges, batch, nodes), batch.element)
         invariants = self.mix_invariants(invariants)
         if nodes is not None and self.keep is not None:
             invariants = invariants + self.keep(nodes.invariants)
-        gate = (1 + batch.electrons @ self.gate).index_select(1, batch.frame_index)
-        invariants = invariants * gate
-        if vectors_out is not None and self.mix_vectors is not None:
-            vectors_out = self.mix_vectors(vectors_out)
-        return Nodes(invariants, vectors_out)
+        invariants = invariants * (1 + batch.electrons @ self.gate)
+        if vectors is not None and self.mix_vectors is not None:
+            vectors = self.mix_vectors(vectors)
+        return Nodes(invariants, vectors)
 
 
 class StackedPotential(nn.Module):
@@ -153,8 +186,9 @@ class StackedPotential(nn.Module):
         )
         self.readout = StackedLinear(m, arch.n_layers * c, 1, 0.3)
         self.energy_in, self.energy_out = StackedLinear(m, c, c), StackedLinear(m, c, 1, 0.3)
-        self.noise_in, self.noise_out = StackedLinear(m, c, c), StackedLinear(m, c, 1, 0.1)
-        self.noise_bias = nn.Parameter(torch.full((m, 1), -4.0))
+        n_noise = 2 if arch.noise == "white" else 1
+        self.noise_in, self.noise_out = StackedLinear(m, c, c), StackedLinear(m, c, n_noise, 0.1)
+        self.noise_bias = nn.Parameter(torch.full((m, 1, n_noise), -4.0))
         self.log_length = nn.Parameter(torch.full((m,), math.log(0.1)))
         self.log_strain_length = nn.Parameter(torch.full((m,), math.log(0.1)))
         self.log_white = nn.Parameter(torch.full((m,), math.log(1e-2)))
@@ -179,28 +213,34 @@ class StackedPotential(nn.Module):
         features = torch.cat(invariants, dim=-1)
         hidden = functional.silu(self.energy_in(invariants[-1]))
         energy = (self.readout(features) + self.energy_out(hidden)).squeeze(-1)
-        energy = energy * self.arch.force_scale + self.repulsion(edges.r, edges.pair)
+        pair = batch.species.unsqueeze(-1) * self.arch.n_species + batch.species[batch.neighbor]
+        energy = energy * self.arch.force_scale + self.repulsion(edges.r, pair)
         hidden = functional.silu(self.noise_in(invariants[-1]))
-        raw = self.noise_out(hidden).squeeze(-1) + self.noise_bias
+        raw = self.noise_out(hidden) + self.noise_bias
         scale = (functional.softplus(raw) + MIN_NOISE) * self.arch.force_scale
-        return AtomOutput(energy, scale * scale, features)
+        noise = (scale * scale).unbind(-1)
+        return AtomOutput(energy, noise[0], self._force_noise(noise[0], noise[-1], batch), features)
 
     def _edges(self, positions: Tensor, offset: Tensor, batch: FrameBatch, strain: Tensor | None) -> Edges:
         """Distances and directions to the neighbors, and what the layers need of them."""
-        m, n, _ = positions.shape
-        source = batch.neighbor.reshape(-1)
-        neighbors = positions.index_select(1, source).view(m, n, -1, 3)
+        neighbors = to_neighbors(positions, batch.neighbor, batch.reverse)
         vectors = neighbors - positions.unsqueeze(2) + offset
         if strain is not None:
             vectors = vectors + vectors @ strain.index_select(1, batch.frame_index)
         r = torch.linalg.vector_norm(vectors, dim=-1)
-        pair = batch.species.unsqueeze(-1) * self.arch.n_species + batch.species[batch.neighbor]
-        return Edges(r, self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), pair, source)
+        return Edges(
+            r, self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), batch.element[batch.neighbor]
+        )
 
-    def force_noise(self, variance: Tensor) -> Tensor:
-        """tau_a² = v_a / l² + delta_F² (math 1, scale `local`), (eV/Å)², from v_a (n_members, n_atoms)."""
+    def _force_noise(self, variance: Tensor, own: Tensor, batch: FrameBatch) -> Tensor:
+        """tau_a² (math 1), (eV/Å)²: v_a / l² + delta_F², or sigma² / l², or the head of its own (1/Å²)."""
+        if self.arch.noise == "white":
+            return own
+        inverse = (-2 * self.log_length).exp().unsqueeze(-1)
+        if self.arch.noise == "global":
+            return (batch.sum_over_atoms(variance) * inverse).index_select(-1, batch.frame_index)
         white = (2 * self.log_white).exp() * self.arch.force_scale**2
-        return variance * (-2 * self.log_length).exp().unsqueeze(-1) + white.unsqueeze(-1)
+        return variance * inverse + white.unsqueeze(-1)
 
     def stress_noise(self, variance: Tensor, volume: Tensor) -> Tensor:
         """sigma² / (l_eta V)² of each Mandel component (math 6), (eV/Å³)², shape (n_members, n_frames)."""

@@ -28,6 +28,7 @@ class TrainingBatch:
         fold: Shape (n_frames,).
         stress: Shape (n_frames, 3, 3), eV/Å³; zeros where a frame has none.
         has_stress: 1 where a frame has a stress, else 0, shape (n_frames,).
+        any_stress: Whether one has; known without a look at the device.
     """
 
     frames: FrameBatch
@@ -38,6 +39,7 @@ class TrainingBatch:
     fold: Tensor
     stress: Tensor
     has_stress: Tensor
+    any_stress: bool
 
     @property
     def n_labels(self) -> Tensor:
@@ -57,6 +59,7 @@ class Dataset:
     stresses: NDArray[np.float64]
     """NaN where a frame has none."""
     cutoff: float
+    n_species: int
 
     @property
     def has_stress(self) -> NDArray[np.bool_]:
@@ -76,7 +79,7 @@ class Dataset:
 
         chosen = np.asarray(index)
         return TrainingBatch(
-            frames=collate(graphs, self.cutoff, device=device, dtype=dtype),
+            frames=collate(graphs, self.cutoff, self.n_species, device=device, dtype=dtype),
             energy=tensor(self.energies[chosen], dtype),
             forces=tensor(np.concatenate([self.forces[k] for k in index]), dtype),
             n_modes=tensor(self.n_modes[chosen], dtype),
@@ -84,6 +87,7 @@ class Dataset:
             fold=tensor(self.folds[chosen], torch.int64),
             stress=tensor(np.nan_to_num(self.stresses[chosen]), dtype),
             has_stress=tensor(self.has_stress[chosen], dtype),
+            any_stress=bool(self.has_stress[chosen].any()),
         )
 
 
@@ -107,6 +111,7 @@ def build_dataset(
         folds=np.array([entry.fold for entry in training_set]),
         stresses=np.array([_stress(item) for item in items]),
         cutoff=cutoff,
+        n_species=len(elements),
     )
 
 

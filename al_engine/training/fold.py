@@ -97,9 +97,12 @@ def start_noise(net: StackedPotential, fold: FoldResiduals, dataset: Dataset) ->
             own = np.ones(len(dataset), dtype=bool)
         v = float(np.mean(fold.energy[own] ** 2 / fold.frame_n_atoms[own])) + (1e-3 * scale) ** 2
         tau2 = float(np.mean(fold.coupled[own[frame_of_atom]] ** 2)) + (1e-3 * scale) ** 2
-        local = math.sqrt(v) / scale
-        net.noise_bias[member] = local if local > 20 else math.log(math.expm1(local))
-        net.log_length[member] = 0.5 * math.log(v / (0.9 * tau2))
+        source = v * float(fold.frame_n_atoms[own].mean()) if net.arch.noise == "global" else v / 0.9
+        net.noise_bias[member, 0, 0] = _softplus_inverse(math.sqrt(v) / scale)
+        net.noise_bias[member, 0, -1] = _softplus_inverse(
+            math.sqrt(tau2 if net.arch.noise == "white" else v) / scale
+        )
+        net.log_length[member] = 0.5 * math.log(source / tau2)
         bulk = own & dataset.has_stress
         if bulk.any():
             virial = (fold.stress[bulk] * fold.volume[bulk, None, None]) ** 2
@@ -107,3 +110,7 @@ def start_noise(net: StackedPotential, fold: FoldResiduals, dataset: Dataset) ->
             net.log_strain_length[member] = -0.5 * math.log(float(per_variance.mean()) + 1e-6)
         net.log_white[member] = 0.5 * math.log(0.1 * tau2) - math.log(scale)
     net.noise_out.weight.zero_()
+
+
+def _softplus_inverse(value: float) -> float:
+    return value if value > 20 else math.log(math.expm1(value))

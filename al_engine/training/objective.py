@@ -46,14 +46,14 @@ def residuals(
     volume, n_frames = batch.frames.volume, batch.frames.n_frames
     strain = x.new_zeros(n_members, n_frames, 3, 3)
     inputs = [x]
-    if batch.has_stress.any():
+    if batch.any_stress:
         inputs.append(strain.requires_grad_())
     out = net(x, batch.frames.offset(), batch.frames, strain if len(inputs) > 1 else None)
     mu = batch.frames.sum_over_atoms(out.energy)
     variance = batch.frames.sum_over_atoms(out.variance)
     r_energy = batch.energy - mu
     outputs, cotangents = [mu], [torch.ones_like(mu)]
-    if with_noise:
+    if with_noise and net.arch.noise != "white":  # white noises have no link
         outputs.append(0.5 * variance.log())
         cotangents.append(r_energy)
     w, *strained = torch.autograd.grad(outputs, inputs, cotangents, create_graph=differentiable)
@@ -66,7 +66,7 @@ def residuals(
         r_energy,
         batch.forces + w,
         variance,
-        net.force_noise(out.variance),
+        out.force_noise,
         stress,
         net.stress_noise(variance, volume),
     )

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
-from networks import ensemble, ethanol
+from networks import carbon_crystal, ensemble, ethanol
 
 from al_engine.errors import InputError
 from al_engine.model.ensemble import Ensemble
-from al_engine.model.layers import RadialBasis, contract, coupling
+from al_engine.model.gather import to_neighbors
+from al_engine.model.layers import Products, RadialBasis, cartesian
+from al_engine.model.neighbors import neighbor_table
 from al_engine.model.potential import spherical_harmonics
 
 torch.set_default_dtype(torch.float32)
@@ -22,21 +24,36 @@ def test_harmonics_equal_e3nn():
     torch.testing.assert_close(torch.cat(spherical_harmonics(unit), dim=-1), expected)
 
 
-@pytest.mark.parametrize("degrees", [(1, 2, 1), (2, 2, 2), (2, 1, 1), (0, 2, 2), (0, 1, 1)])
-def test_contraction_equals_the_tensor_product_of_e3nn(degrees: tuple[int, int, int]):
-    out, first, second = degrees
-    product = o3.TensorProduct(
-        f"4x{first}{'eo'[first % 2]}",
-        f"4x{second}{'eo'[second % 2]}",
-        f"4x{out}{'eo'[(first + second) % 2]}",
-        [(0, 0, 0, "uuu", False)],
-        irrep_normalization="component",
-    ).double()
-    a = torch.randn(7, 4, 2 * first + 1, dtype=torch.float64)
-    b = torch.randn(7, 4, 2 * second + 1, dtype=torch.float64)
-    expected = product(a.flatten(1), b.flatten(1)).view(7, 4, -1)
-    got = contract(coupling(out, first, second), a.transpose(1, 2), b.transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(got, expected)
+def product(first: str, second: str, out: str, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    path = [(0, 0, 0, "uuu", False)]
+    module = o3.TensorProduct(first, second, out, path, irrep_normalization="component")
+    result: torch.Tensor = module.double()(a, b)
+    return result
+
+
+def test_products_of_matrices_are_the_couplings_of_e3nn():
+    vector, tensor = (torch.randn(7, d, dtype=torch.float64) for d in (3, 5))
+    matrix = (tensor @ cartesian().t()).unflatten(-1, (3, 3))
+    torch.testing.assert_close(matrix, matrix.transpose(1, 2))
+    turned = torch.einsum("bij,bj->bi", matrix, vector)
+    torch.testing.assert_close(turned, product("2e", "1o", "1o", tensor, vector))
+    cubic = torch.einsum("bij,bjk,bki->b", matrix, matrix, matrix)
+    ratio = cubic / (product("2e", "2e", "2e", tensor, tensor) * tensor).sum(dim=1)
+    torch.testing.assert_close(ratio, ratio[:1].expand(7))
+
+
+def test_the_invariants_are_those_of_the_couplings():
+    layer = Products(1, 1, 9, vectors=False).double()
+    with torch.no_grad():
+        layer.invariant_weight.copy_(torch.eye(9, dtype=torch.float64)[None, None])
+    a0, a1, a2 = (torch.randn(7, d, dtype=torch.float64) for d in (1, 3, 5))
+    stacked = [x[None, :, :, None].expand(-1, -1, -1, 9) for x in (a0, a1, a2)]
+    got = layer(*stacked, torch.ones(7, 1, dtype=torch.float64))[0][0]
+    s, n1, n2 = a0[:, 0], (a1**2).mean(dim=1), (a2**2).mean(dim=1)
+    mixed = (a1 * product("2e", "1o", "1o", a2, a1)).mean(dim=1)
+    torch.testing.assert_close(got[:, :8].t(), torch.stack([s, s**2, s**3, n1, n2, s * n1, s * n2, mixed]))
+    matrix = (a2 @ cartesian().t()).unflatten(-1, (3, 3))
+    torch.testing.assert_close(got[:, 8], torch.einsum("bij,bjk,bki->b", matrix, matrix, matrix) / 2)
 
 
 def test_radial_basis_is_orthonormal_without_its_envelope_and_flat_at_the_end():
@@ -90,3 +107,18 @@ def test_repulsion_ends_at_the_sum_of_the_covalent_radii():
     inside, outside = (float(module(torch.tensor([[[r]]]), pair)) for r in (1.06, 1.08))
     assert inside > 0
     assert outside == 0
+
+
+def test_the_sum_back_is_the_transpose_of_the_copy_to_the_neighbors():
+    """<to_neighbors(x), y> = <x, sum back of y>, for a cell with several images of a neighbor."""
+    table = neighbor_table(carbon_crystal(), 4.0)
+    index, n_slots = torch.as_tensor(table.neighbor), table.n_slots
+    reverse = index * n_slots + torch.as_tensor(table.back)
+    assert reverse.flatten()[reverse.flatten()].equal(torch.arange(reverse.numel()))
+    shift = torch.as_tensor(table.shift).flatten(0, 1)
+    pad = torch.as_tensor(table.is_pad).flatten()
+    assert torch.equal(shift[reverse.flatten()], -shift)
+    assert not pad[reverse.flatten()][~pad].any()
+    x = torch.randn(2, len(index), 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: to_neighbors(v, index, reverse), x)
+    assert torch.autograd.gradgradcheck(lambda v: to_neighbors(v, index, reverse), x)

@@ -38,7 +38,7 @@ def network(seed: int = 0) -> StackedPotential:
         net = StackedPotential(Architecture(3, (1, 8), 8, 2, 6, 4.0, 3.0, 1.0)).double()
         with torch.no_grad():
             net.noise_out.weight.mul_(20)
-            net.noise_bias.copy_(torch.randn(3, 1))
+            net.noise_bias.copy_(torch.randn(3, 1, 1))
             net.log_length.copy_(torch.randn(3) * 0.3)
             net.log_white.copy_(torch.randn(3))
     return net
@@ -59,7 +59,7 @@ def dense(net: StackedPotential, data: TrainingBatch, member: int, frame: int) -
     own = data.frames.frame_index == frame
     sigma = float(variance[member, frame].sqrt())
     g = (variance_slope[member, own] / (2 * sigma)).reshape(-1).numpy()
-    tau2 = net.force_noise(out.variance)[member, own].detach().repeat_interleave(3).numpy()
+    tau2 = out.force_noise[member, own].detach().repeat_interleave(3).numpy()
     u = np.concatenate([[sigma], -g])
     covariance = np.diag(np.concatenate([[0.0], tau2])) + np.outer(u, u)
     r_energy = float(data.energy[frame] - mu[member, frame])
@@ -154,7 +154,7 @@ def test_one_pass_likelihood_with_a_stress_equals_the_dense_normal_density():
     slopes = torch.autograd.grad(mu.sum(), [x, strain], retain_graph=True)
     noise_slopes = torch.autograd.grad(variance.sum(), [x, strain])
     volume = float(one.frames.volume[0])
-    tau2 = net.force_noise(out.variance).detach()
+    tau2 = out.force_noise.detach()
     stress_noise = net.stress_noise(variance, one.frames.volume).detach()
 
     def mandel(matrix: torch.Tensor) -> np.ndarray:
