@@ -144,11 +144,34 @@ def conformal_quantile(errors: ArrayLike, sds: ArrayLike, level: float) -> float
     """Factor q such that |error| <= q sd for a new frame with probability >= `level`.
 
     Split conformal: the ceil((n + 1) level)-th smallest of |error| / sd of n frames that are
-    exchangeable with the new one; inf where n is too small for the level.
+    exchangeable with the new one; inf where n is too small for the level. A ratio that is not a number
+    counts as the largest.
     """
-    ratios = np.sort(np.abs(np.asarray(errors, np.float64)) / np.asarray(sds, np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.abs(np.asarray(errors, np.float64)) / np.asarray(sds, np.float64)
+    ratios = np.sort(np.nan_to_num(ratios, nan=np.inf, posinf=np.inf))
     k = math.ceil((len(ratios) + 1) * level - 1e-9)
     return float(ratios[k - 1]) if k <= len(ratios) else math.inf
+
+
+def force_sd_threshold(errors: ArrayLike, sds: ArrayLike, tolerance: float, level: float = 0.9) -> float:
+    """Largest predicted force sd of a frame whose largest force error is promised to be in the tolerance.
+
+    tolerance / q with q of `conformal_quantile`. For a new frame that is exchangeable with these, to be
+    above the tolerance although its sd is within the threshold has a probability <= 1 - `level`,
+    whatever the distributions are. 0, so no frame at all, where the frames are too few for the level.
+
+    Args:
+        errors: Largest error of a force component of each audited frame (`max_force_errors`), eV/Å.
+        sds: Largest force sd of its atoms, by the same ensemble, eV/Å.
+        tolerance: What the user wants the largest force error to be, eV/Å.
+        level: Of the promise.
+
+    Returns:
+        Threshold on the largest force sd of a frame, eV/Å.
+    """
+    factor = conformal_quantile(errors, sds, level)
+    return tolerance / factor if factor > 0 else math.inf
 
 
 def _terms(prediction: Prediction, energies: Array, forces: Array) -> tuple[_Terms, _Terms]:

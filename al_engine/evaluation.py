@@ -3,41 +3,74 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
-from al_engine.prediction import Array, Prediction
+from al_engine.joint import Coherence, Joint, LowRankCovariance, coherence
+from al_engine.prediction import Array, Prediction, UncertaintyPart
 from al_engine.records import Metric
+from al_engine.residuals import Residuals
+from al_engine.scores import Calibration, NormalErrors, Reliability, auroc_worst_10_percent, mean
 
-Json = dict[str, int | dict[str, float | None]]
+Json = int | float | str | list["Json"] | dict[str, "Json"] | None
+
+MAX_SIZE_BINS = 4
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How well an uncertainty (standard deviation sd, total) describes the errors r; NaN where undefined.
+class EnergyCalibration(Calibration):
+    """Of the energy of a frame."""
+
+    crps_ev: float
+
+
+@dataclass(frozen=True)
+class ForceCalibration(Calibration):
+    """Of forces."""
+
+    crps_ev_per_ang: float
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """What one part of the uncertainty says of the errors; math 8.
 
     Attributes:
-        mean_z2: Mean of r² / sd²; 1 is the target.
-        nll: Negative log-likelihood of a normal distribution, nats per energy or per force component
-            (the 3x3 block of each atom, divided by 3).
-        ence: Mean over bins of |RMV - RMSE| / RMV; bins of equal count, sorted by sd.
-        spearman: Rank correlation of |r| with sd.
-        coverage_90: Share of errors within the nominal 90 % interval, 1.645 sd.
+        energy: Of each frame.
+        forces: Of each component, but `auroc_worst_10_percent` is about frames: their largest force
+            error against the largest force sd of an atom.
+        atoms: Of each atom by its 3x3 block: errors along its principal axes, z² is the Mahalanobis
+            distance / 3, the 90 % region an ellipsoid; rms error and force sd are what is ranked.
+        joint_low_rank: Of energy and all forces by the exact covariance. It has width for few directions
+            only, those of the members: with M <= 10 it is overconfident outside of them, d² too large
+            (math 4). None for the epistemic part alone, which has no width at all outside of them.
+        joint_blocks: The same by energy and 3x3 blocks as if they were independent. The one to trust
+            with few members; but where atoms err together, d² spreads more than chi² even if all is
+            right, and the likelihood misses the link.
     """
 
-    mean_z2: float
-    nll: float
-    ence: float
-    spearman: float
-    coverage_90: float
+    energy: EnergyCalibration
+    forces: ForceCalibration
+    atoms: ForceCalibration
+    joint_low_rank: Joint | None
+    joint_blocks: Joint
 
 
 @dataclass(frozen=True)
-class EnergyScores(Calibration):
-    """Errors of the energy, eV, and its calibration."""
+class Parts:
+    """The parts of the uncertainty, each taken for the whole: only the total should meet the targets."""
+
+    aleatoric: PartScores
+    epistemic: PartScores
+    total: PartScores
+
+
+@dataclass(frozen=True)
+class EnergyScores(EnergyCalibration):
+    """Errors of the energy and the calibration of its total uncertainty."""
 
     rmse_ev_per_atom: float
     mae_ev_per_atom: float
@@ -45,54 +78,58 @@ class EnergyScores(Calibration):
 
 
 @dataclass(frozen=True)
-class ForceScores(Calibration):
-    """Errors of the force components, eV/Å, and their calibration.
+class ForceScores(ForceCalibration):
+    """Errors of the force components and the calibration of their total uncertainty.
 
-    `auroc_worst_10_percent`: probability that a frame among the worst tenth, by its largest force
-    error, has a larger maximum over atoms of the force sd than one that is not.
+    `nll` is that of the 3x3 block of each atom, which no rotation changes, divided by 3.
     """
 
     rmse_ev_per_ang: float
     mae_ev_per_ang: float
-    auroc_worst_10_percent: float
 
 
 @dataclass(frozen=True)
-class Coherence:
-    """Correlation of energy with force errors, observed and as the covariance predicts it."""
-
-    correlation_observed: float
-    correlation_predicted: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything measured on a set of labeled frames."""
+class Scores:
+    """Everything measured on a set of labeled frames; `n_atoms` of all frames together."""
 
     n_frames: int
     n_atoms: int
     energy: EnergyScores
     forces: ForceScores
     coherence: Coherence
+    parts: Parts
 
-    def to_json(self) -> Json:
+
+@dataclass(frozen=True)
+class SizeBin(Scores):
+    """The same for the frames of a range of sizes, both ends included."""
+
+    smallest_n_atoms: int
+    largest_n_atoms: int
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a reliability plot shows of the total uncertainty."""
+
+    energy_ev: Reliability
+    forces_ev_per_ang: Reliability
+
+
+@dataclass(frozen=True)
+class Evaluation(Scores):
+    """Everything measured on a set of labeled frames, also by size where sizes differ."""
+
+    by_size: tuple[SizeBin, ...]
+    reliability: Curves
+
+    def to_json(self) -> dict[str, Json]:
         """Return the structure of `evaluate --json`; a number that is not finite becomes None."""
-        return {
-            quantity: value
-            if isinstance(value, int)
-            else {name: v if math.isfinite(v) else None for name, v in value.items()}
-            for quantity, value in asdict(self).items()
-        }
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
     def metrics(self, split: str) -> list[Metric]:
-        """Return each finite number as a record of the split."""
-        return [
-            Metric(split, quantity, name, value)
-            for quantity, values in self.to_json().items()
-            if isinstance(values, dict)
-            for name, value in values.items()
-            if value is not None
-        ]
+        """Return each finite number of all frames as a record of the split ("parts.total.atoms", "nll")."""
+        return _metrics(split, (), self.to_json())
 
 
 def evaluate(prediction: Prediction, energies: ArrayLike, forces: ArrayLike) -> Evaluation:
@@ -106,23 +143,24 @@ def evaluate(prediction: Prediction, energies: ArrayLike, forces: ArrayLike) -> 
     Raises:
         ValueError: Labels of another shape than the prediction.
     """
-    true_energy, true_forces = _labels(prediction, energies, forces)
-    has_energy, has_forces = np.isfinite(true_energy), np.isfinite(true_forces.sum(axis=1))
-    r_energy, r_forces = true_energy - prediction.energy, true_forces - prediction.forces
+    residuals = Residuals.of(prediction, energies, forces)
     with np.errstate(all="ignore"):  # a variance of zero or a network that diverged gives null
-        return Evaluation(
-            prediction.n_frames,
-            len(true_forces),
-            _energy_scores(prediction, r_energy, has_energy),
-            _force_scores(prediction, r_forces, has_forces),
-            _coherence(prediction, r_energy, r_forces),
+        bins = tuple(
+            SizeBin(
+                **vars(_scores(residuals.of_sizes(low, high))), smallest_n_atoms=low, largest_n_atoms=high
+            )
+            for low, high in _size_ranges(prediction.n_atoms)
         )
+        curves = Curves(
+            residuals.energy_errors(prediction.total).reliability(),
+            residuals.component_errors(prediction.total).reliability(),
+        )
+        return Evaluation(**vars(_scores(residuals)), by_size=bins, reliability=curves)
 
 
 def max_force_errors(prediction: Prediction, forces: ArrayLike) -> Array:
     """Return the largest absolute error of a force component of each frame, shape (n_frames,), eV/Å."""
-    _, true_forces = _labels(prediction, np.zeros(prediction.n_frames), forces)
-    return _maximum(prediction, np.abs(true_forces - prediction.forces).max(axis=1))
+    return Residuals.of(prediction, np.zeros(prediction.n_frames), forces).max_force_errors()
 
 
 def frame_coverage(
@@ -133,158 +171,106 @@ def frame_coverage(
     Returns:
         1 or 0 for the energy, and the share of force components, each of shape (n_frames,).
     """
-    true_energy, true_forces = _labels(prediction, energies, forces)
+    residuals = Residuals.of(prediction, energies, forces)
     z = norm.ppf((1 + level) / 2)
-    energy = np.abs(true_energy - prediction.energy) <= z * prediction.total.energy_sd
-    inside = np.abs(true_forces - prediction.forces) <= z * _component_sd(prediction)
-    return energy.astype(np.float64), _frame_sum(prediction, inside.mean(axis=1)) / _sizes(prediction)
+    energy = np.abs(residuals.energy) <= z * prediction.total.energy_sd
+    inside = np.abs(residuals.forces) <= z * prediction.total.component_sd
+    share = prediction.sum_over_atoms(inside.mean(axis=1)) / prediction.n_atoms
+    return energy.astype(np.float64), share
 
 
-def _energy_scores(prediction: Prediction, residual: Array, known: NDArray[np.bool_]) -> EnergyScores:
-    error, sd = residual[known], prediction.total.energy_sd[known]
-    per_atom = error / _sizes(prediction)[known]
-    return EnergyScores(
-        mean_z2=_mean((error / sd) ** 2),
-        nll=_mean(0.5 * (error / sd) ** 2 + np.log(sd) + 0.5 * math.log(2 * math.pi)),
-        ence=_ence(error, sd),
-        spearman=_spearman(np.abs(error), sd),
-        coverage_90=_coverage_90(error, sd),
-        rmse_ev_per_atom=math.sqrt(_mean(per_atom**2)),
-        mae_ev_per_atom=_mean(np.abs(per_atom)),
-        rmse_ev=math.sqrt(_mean(error**2)),
+def _scores(residuals: Residuals) -> Scores:
+    """Measure everything."""
+    prediction = residuals.prediction
+    parts = Parts(
+        _part(residuals, prediction.aleatoric, LowRankCovariance(prediction, members=False)),
+        _part(residuals, prediction.epistemic, None),
+        _part(residuals, prediction.total, LowRankCovariance(prediction)),
+    )
+    energy, force = residuals.energy[residuals.has_energy], residuals.forces[residuals.has_forces].ravel()
+    per_atom = energy / prediction.n_atoms[residuals.has_energy]
+    return Scores(
+        n_frames=prediction.n_frames,
+        n_atoms=len(residuals.forces),
+        energy=EnergyScores(
+            **vars(parts.total.energy),
+            rmse_ev_per_atom=_rms(per_atom),
+            mae_ev_per_atom=mean(np.abs(per_atom)),
+            rmse_ev=_rms(energy),
+        ),
+        forces=ForceScores(
+            **vars(replace(parts.total.forces, nll=parts.total.atoms.nll)),
+            rmse_ev_per_ang=_rms(force),
+            mae_ev_per_ang=mean(np.abs(force)),
+        ),
+        coherence=coherence(prediction, residuals.energy, residuals.forces),
+        parts=parts,
     )
 
 
-def _force_scores(prediction: Prediction, residual: Array, known: NDArray[np.bool_]) -> ForceScores:
-    error, sd = residual[known].ravel(), _component_sd(prediction)[known].ravel()
-    whole = _frame_sum(prediction, (~known).astype(np.float64)) == 0
-    return ForceScores(
-        mean_z2=_mean((error / sd) ** 2),
-        nll=_block_nll(residual[known], prediction.total.force_covariance[known]),
-        ence=_ence(error, sd),
-        spearman=_spearman(np.abs(error), sd),
-        coverage_90=_coverage_90(error, sd),
-        rmse_ev_per_ang=math.sqrt(_mean(error**2)),
-        mae_ev_per_ang=_mean(np.abs(error)),
-        auroc_worst_10_percent=_auroc_worst_10_percent(
-            _maximum(prediction, np.abs(residual).max(axis=1))[whole],
-            _maximum(prediction, prediction.total.force_sd)[whole],
+def _part(residuals: Residuals, part: UncertaintyPart, low_rank: LowRankCovariance | None) -> PartScores:
+    """Take one part of the uncertainty for the whole, and compare it with the errors."""
+    prediction = residuals.prediction
+    energy, components = residuals.energy_errors(part), residuals.component_errors(part)
+    every_atom = NormalErrors.of_vectors(residuals.forces, part.force_covariance)
+    atoms = every_atom.of(residuals.has_forces)
+    whole = residuals.has_all_forces()
+    of_components = replace(
+        components.calibration(),
+        auroc_worst_10_percent=auroc_worst_10_percent(
+            residuals.max_force_errors()[whole], prediction.max_over_atoms(part.force_sd)[whole]
         ),
     )
+    both = whole & residuals.has_energy
+    n_atoms = prediction.n_atoms[both]
+    distance = residuals.energy**2 / part.energy_variance + prediction.sum_over_atoms(every_atom.z2)
+    log_det = np.log(part.energy_variance) + prediction.sum_over_atoms(every_atom.log_det)
+    joint = None
+    if low_rank is not None:
+        exact = low_rank.distance(residuals.energy, residuals.forces)
+        joint = Joint.of_distances(exact[both], low_rank.log_det[both], n_atoms)
+    return PartScores(
+        energy=EnergyCalibration(**vars(energy.calibration()), crps_ev=energy.crps()),
+        forces=ForceCalibration(**vars(of_components), crps_ev_per_ang=components.crps()),
+        atoms=ForceCalibration(**vars(atoms.calibration()), crps_ev_per_ang=atoms.crps()),
+        joint_low_rank=joint,
+        joint_blocks=Joint.of_distances(distance[both], log_det[both], n_atoms),
+    )
 
 
-def _coherence(prediction: Prediction, r_energy: Array, r_forces: Array) -> Coherence:
-    """Correlation of r_E with its best linear trace in the forces.
-
-    With V = Var E and c = Cov[E, F] = -1/2 grad V of the total, -(grad log sqrt(V) . r_F) = c . r_F / V.
-    Its variance under the model is (c^T C_F c) / V², C_F with all its cross-atom terms (math 4):
-    c^T C_F c = sum_a <tau_a²> |c_a|² + <(g_m . c)²> + <(dF_m . c)²>. Each factor is divided by its own
-    predicted standard deviation, so that every frame counts alike and the dimension drops out,
-        x = r_E / sqrt(V),   y = c . r_F / sqrt(c^T C_F c),   E[x y] = |c|² / sqrt(V c^T C_F c).
-    Predicted is the mean of E[x y] over frames; observed is sum x y / sqrt(sum x² sum y²), about zero
-    and not about the sample mean, since the model says that errors have mean zero. A common factor on
-    all variances changes neither. Both are >= 0 where energy and forces err together.
-    """
-    total = prediction.total
-    c, variance = total.energy_force_covariance, total.energy_variance
-
-    def projected(vectors: Array) -> Array:
-        return _frame_sum(prediction, (vectors * c).sum(axis=1))
-
-    spread = _frame_sum(prediction, prediction.force_noise.mean(axis=0) * (c**2).sum(axis=1))
-    for directions in (prediction.noise_scale_gradient, prediction.force_deviation):
-        spread = spread + np.mean([projected(d) ** 2 for d in directions], axis=0)
-    x, y = r_energy / np.sqrt(variance), projected(r_forces) / np.sqrt(spread)
-    expected = projected(c) / np.sqrt(variance * spread)
-    used = ~np.isnan(x) & ~np.isnan(y)
-    if used.sum() < 2:
-        return Coherence(math.nan, math.nan)
-    x, y = x[used], y[used]
-    observed = float(x @ y / np.sqrt((x @ x) * (y @ y)))
-    return Coherence(observed, _mean(expected[used]))
+def _size_ranges(n_atoms: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Cut the sizes of frames into a few ranges with about as many frames each; none if all are equal."""
+    sizes = np.unique(n_atoms)
+    if len(sizes) > MAX_SIZE_BINS:
+        shares = np.arange(MAX_SIZE_BINS) / MAX_SIZE_BINS
+        sizes = np.unique(np.quantile(n_atoms, shares, method="higher"))
+    elif len(sizes) == 1:
+        return []
+    ends = [*(int(n_atoms[n_atoms < size].max()) for size in sizes[1:]), int(n_atoms.max())]
+    return list(zip(sizes.tolist(), ends, strict=True))
 
 
-def _labels(prediction: Prediction, energies: ArrayLike, forces: ArrayLike) -> tuple[Array, Array]:
-    """Return the labels as arrays of the prediction's shapes."""
-    energy, force = np.asarray(energies, dtype=np.float64), np.asarray(forces, dtype=np.float64)
-    if energy.shape != prediction.energy.shape or force.shape != prediction.forces.shape:
-        raise ValueError(
-            f"labels must have shapes {prediction.energy.shape} and {prediction.forces.shape}, "
-            f"got {energy.shape} and {force.shape}"
-        )
-    return energy, force
+def _rms(values: Array) -> float:
+    return math.sqrt(mean(values**2))
 
 
-def _frame_sum(prediction: Prediction, values: Array) -> Array:
-    """Sum of a number per atom over the atoms of each frame, shape (n_frames,)."""
-    total: Array = np.bincount(prediction.frame_index, values, prediction.n_frames).astype(np.float64)
-    return total
+def _plain(value: object) -> Json:
+    """Turn what `asdict` gives into what JSON has."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) else None
 
 
-def _sizes(prediction: Prediction) -> Array:
-    """Number of atoms of each frame, shape (n_frames,)."""
-    return _frame_sum(prediction, np.ones(len(prediction.frame_index)))
-
-
-def _maximum(prediction: Prediction, values: Array) -> Array:
-    """Maximum of a number >= 0 per atom over the atoms of each frame, shape (n_frames,); NaN stays."""
-    maximum = np.zeros(prediction.n_frames)
-    with np.errstate(invalid="ignore"):
-        np.maximum.at(maximum, prediction.frame_index, values)
-    return maximum
-
-
-def _component_sd(prediction: Prediction) -> Array:
-    """Marginal standard deviation of each force component, shape (n_atoms, 3), eV/Å."""
-    sd: Array = np.sqrt(np.diagonal(prediction.total.force_covariance, axis1=1, axis2=2))
-    return sd
-
-
-def _mean(values: Array) -> float:
-    return float(values.mean()) if len(values) else math.nan
-
-
-def _coverage_90(error: Array, sd: Array) -> float:
-    return _mean((np.abs(error) <= norm.ppf(0.95) * sd).astype(np.float64))
-
-
-def _block_nll(residual: Array, blocks: Array) -> float:
-    """Mean over atoms of -log N(r; 0, B) / 3, by the eigenvectors of the 3x3 blocks, nats."""
-    if not (np.isfinite(blocks).all() and len(blocks)):
-        return math.nan
-    values, vectors = np.linalg.eigh(blocks)
-    turned = np.einsum("aij,ai->aj", vectors, residual)
-    return _mean(0.5 * (turned**2 / values + np.log(2 * math.pi * values)).ravel())
-
-
-def _ence(error: Array, sd: Array) -> float:
-    """Expected normalized calibration error: up to 10 bins of equal count, 20 errors each at least.
-
-    It is biased upwards by about sqrt(n_bins / (pi n)), so a bin must not be small.
-    """
-    if len(error) == 0:
-        return math.nan
-    order = np.argsort(sd, kind="stable")
-    bins = np.array_split(order, min(10, max(1, len(error) // 20)))
-    rmv = np.array([math.sqrt(_mean(sd[b] ** 2)) for b in bins])
-    rmse = np.array([math.sqrt(_mean(error[b] ** 2)) for b in bins])
-    return _mean(np.abs(rmv - rmse) / rmv)
-
-
-def _spearman(a: Array, b: Array) -> float:
-    """Rank correlation; NaN with fewer than two values or where one of them is constant."""
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0 or not np.isfinite(a + b).all():
-        return math.nan
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
-
-
-def _auroc_worst_10_percent(errors: Array, scores: Array) -> float:
-    """Area under the ROC curve (Mann-Whitney, ties count half); positives: errors >= 90th percentile."""
-    if len(errors) < 2 or not np.isfinite(errors + scores).all():
-        return math.nan
-    worst = errors >= np.quantile(errors, 0.9)
-    n_worst, n_other = int(worst.sum()), int((~worst).sum())
-    if n_other == 0:
-        return math.nan
-    rank_sum = float(rankdata(scores)[worst].sum())
-    return (rank_sum - n_worst * (n_worst + 1) / 2) / (n_worst * n_other)
+def _metrics(split: str, path: tuple[str, ...], values: dict[str, Json]) -> list[Metric]:
+    """List the numbers of nested objects; lists and counts are left out."""
+    found = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += _metrics(split, (*path, name), value)
+        elif isinstance(value, float):
+            found.append(Metric(split, ".".join(path), name, value))
+    return found

@@ -37,6 +37,12 @@ class UncertaintyPart:
         sd: Array = np.sqrt(np.trace(self.force_covariance, axis1=1, axis2=2) / 3)
         return sd
 
+    @property
+    def component_sd(self) -> Array:
+        """Standard deviation of each force component, shape (n_atoms, 3), eV/Å."""
+        sd: Array = np.sqrt(np.diagonal(self.force_covariance, axis1=1, axis2=2))
+        return sd
+
     def __add__(self, other: UncertaintyPart) -> UncertaintyPart:
         return UncertaintyPart(
             self.energy_variance + other.energy_variance,
@@ -82,6 +88,45 @@ class Prediction:
     def n_frames(self) -> int:
         """Number of frames."""
         return int(self.member_energy.shape[1])
+
+    @cached_property
+    def n_atoms(self) -> NDArray[np.int64]:
+        """Number of atoms of each frame, shape (n_frames,)."""
+        return np.diff(self._first, append=len(self.frame_index))
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        """First atom of each frame, shape (n_frames,)."""
+        first = np.flatnonzero(np.diff(self.frame_index, prepend=-1))
+        if not np.array_equal(self.frame_index[first], np.arange(self.n_frames)):
+            raise ValueError("the atoms of a prediction must be sorted by frame, and no frame may be empty")
+        return first
+
+    def sum_over_atoms(self, values: Array) -> Array:
+        """Sum of values, atoms first, over the atoms of each frame, shape (n_frames, ...)."""
+        total: Array = np.add.reduceat(values, self._first, axis=0)
+        return total
+
+    def max_over_atoms(self, values: Array) -> Array:
+        """Maximum of values, atoms first, over the atoms of each frame, shape (n_frames, ...); NaN stays."""
+        largest: Array = np.maximum.reduceat(values, self._first, axis=0)
+        return largest
+
+    def of_frames(self, chosen: NDArray[np.bool_]) -> Prediction:
+        """Return the prediction of the frames where `chosen`, shape (n_frames,), is true."""
+        atoms = chosen[self.frame_index]
+        return Prediction(
+            frame_index=(np.cumsum(chosen) - 1)[self.frame_index[atoms]],
+            member_energy=self.member_energy[:, chosen],
+            member_forces=self.member_forces[:, atoms],
+            noise_variance=self.noise_variance[:, chosen],
+            noise_gradient=self.noise_gradient[:, atoms],
+            force_noise=self.force_noise[:, atoms],
+            epistemic_scale=self.epistemic_scale,
+            features=self.features[chosen],
+            member_stress=None if self.member_stress is None else self.member_stress[:, chosen],
+            stress_noise=None if self.stress_noise is None else self.stress_noise[:, chosen],
+        )
 
     @cached_property
     def energy(self) -> Array:

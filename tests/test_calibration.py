@@ -6,8 +6,15 @@ from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 from synthetic import labels_of, prediction_of, scaled, turned
 
-from al_engine.calibration import PRIOR_VARIANCE, Scales, _terms, conformal_quantile, fit_scales
-from al_engine.evaluation import evaluate
+from al_engine.calibration import (
+    PRIOR_VARIANCE,
+    Scales,
+    _terms,
+    conformal_quantile,
+    fit_scales,
+    force_sd_threshold,
+)
+from al_engine.evaluation import evaluate, max_force_errors
 
 START = Scales(1.0, 1.0, 1.0, (0.0, 0.0, 0.0), "out-of-fold")
 
@@ -37,6 +44,25 @@ def test_standard_errors_are_the_spread_over_repeated_labels():
     rms = np.sqrt(np.mean(np.square(pulls), axis=0))
     assert np.all(rms > 0.7), rms
     assert np.all(rms < 1.3), rms  # e would have 2.4, were the atoms of a frame taken as independent
+
+
+@pytest.mark.parametrize("n_frames", [12, 45])
+def test_intervals_of_the_scales_hold_the_true_ones_as_often_as_they_say(n_frames):
+    """The truth is anywhere that the prior allows, the frames are as few as an audit has.
+
+    A scale whose part is small beside the other is bounded from above only, so that symmetric intervals
+    hold somewhat less than 90 %.
+    """
+    rng = np.random.default_rng(13)
+    pulls = []
+    for _ in range(120):
+        raw = prediction_of(rng, [6] * n_frames)
+        true = np.exp(np.sqrt(PRIOR_VARIANCE) * rng.normal(size=3))
+        fit = fit_scales(raw, *labels_of(scaled(raw, *true), rng), START)
+        pulls.append((logs(fit) - np.log(true)) / fit.errors)
+    share = np.mean(np.abs(pulls) < 1.645, axis=0)  # of nominal 90 % intervals
+    assert np.all(share > 0.74), share
+    assert np.all(share < 0.97), share
 
 
 def test_recalibrated_forces_meet_their_targets_on_new_frames():
@@ -188,3 +214,44 @@ def test_conformal_quantile_covers_a_new_frame_as_often_as_asked(n, level):
 def test_nine_ratios_give_the_largest_at_ninety_percent_and_eight_give_none():
     assert conformal_quantile(np.arange(1.0, 10), np.ones(9), 0.9) == 9
     assert conformal_quantile(np.arange(1.0, 9), np.ones(8), 0.9) == np.inf
+
+
+def test_ratios_that_are_no_number_count_as_the_largest():
+    errors, sds = np.array([np.nan, 0.0, *np.arange(1.0, 8)]), np.array([1.0, 0.0, *np.ones(7)])
+    assert conformal_quantile(errors, sds, 0.7) == 7
+    assert conformal_quantile(errors, sds, 0.8) == np.inf
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
+def test_frames_within_the_threshold_break_the_promise_as_seldom_as_it_says(scale):
+    """The sd may be wrong in scale and the errors heavy-tailed: the promise still holds."""
+    rng = np.random.default_rng(14)
+    tolerance, level, n_failed, n_passed = 0.5, 0.9, 0, 0
+    for _ in range(2000):
+        sd = 0.2 * np.exp(rng.normal(size=31))
+        error = scale * sd * np.abs(rng.standard_t(3, size=31))
+        threshold = force_sd_threshold(error[:30], sd[:30], tolerance, level)
+        passed = sd[30] <= threshold
+        n_passed += passed
+        n_failed += passed and error[30] > tolerance
+    assert n_failed / 2000 <= 1 - level + 4 * np.sqrt(0.09 / 2000)
+    assert n_passed > 100 / scale  # and it is no empty promise
+
+
+def test_threshold_of_an_audit_known_by_hand():
+    errors, sds = np.arange(1.0, 10) / 10, np.full(9, 0.2)  # ratios 0.5 to 4.5
+    assert force_sd_threshold(errors, sds, 0.9) == pytest.approx(0.2)  # 0.9 / 4.5
+    assert force_sd_threshold(errors[:8], sds[:8], 0.9) == 0  # too few: nothing is trusted
+    assert force_sd_threshold(np.zeros(9), sds, 0.9) == np.inf
+
+
+def test_threshold_of_a_prediction_and_its_labels():
+    rng = np.random.default_rng(15)
+    prediction = prediction_of(rng, [9] * 400)
+    _, forces = labels_of(prediction, rng)
+    errors = max_force_errors(prediction, forces)
+    sds = prediction.max_over_atoms(prediction.total.force_sd)
+    threshold = force_sd_threshold(errors, sds, 1.0)
+    within = sds <= threshold
+    assert within.sum() > 40
+    assert np.mean(errors[within] <= 1.0) > 0.9

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
+from scipy.stats import binom
 
+from al_engine.evaluation import Evaluation, evaluate
 from al_engine.model.ensemble import Ensemble
 from al_engine.records import Generation, LabeledFrame, Origin, TrainedModel
 
@@ -24,7 +28,7 @@ def generation_figure(
     generations: Sequence[Generation],
     device: str = "cpu",
 ) -> bytes:
-    """Draw a closed generation: its audit's forces against the reference, and the learning curve.
+    """Draw a closed generation: the learning curve; its audit's forces and what was promised of them.
 
     Args:
         number: The generation.
@@ -34,19 +38,33 @@ def generation_figure(
         device: Where the ensemble predicts.
     """
     own = [item for item in labeled if item.generation == number]
-    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2)
     audit = [item for item in own if item.origin is Origin.AUDIT]
     if model is not None and audit:
+        figure = Figure(figsize=(10, 8.8), dpi=110, layout="constrained")
+        (left, right), below = figure.subplots(2, 2)
         prediction = Ensemble.from_bytes(model.weights, device=device).predict([i.frame for i in audit])
         reference = np.concatenate([item.label.forces for item in audit])
         sd = np.repeat(prediction.total.force_sd, 3)
         _parity(left, reference.ravel(), prediction.forces.ravel(), sd)
         left.set_title(f"Forces of {len(audit)} audit frames, generation {number}")
+        scores = evaluate(prediction, [item.label.energy for item in audit], reference)
+        _coverage(below[0], scores)
+        _error_by_sd(below[1], scores)
     else:
+        figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
+        left, right = figure.subplots(1, 2)
         _labels(left, own)
         left.set_title(f"Labels of generation {number}")
     _learning_curve(right, [g for g in generations if g.number <= number])
+    return png(figure)
+
+
+def calibration_figure(scores: Evaluation) -> bytes:
+    """Draw what was promised of the errors beside what was observed."""
+    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _coverage(left, scores)
+    _error_by_sd(right, scores)
     return png(figure)
 
 
@@ -68,6 +86,47 @@ def _parity(
     reach = 1.05 * float(np.abs(np.concatenate([reference, predicted])).max())
     axes.plot([-reach, reach], [-reach, reach], color=_GRAY, lw=1, label="equal")
     axes.set(xlabel="reference force (eV/Å)", ylabel="predicted force (eV/Å)")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _coverage(axes: Axes, scores: Evaluation) -> None:
+    """Plot the observed share of errors in central intervals against their level.
+
+    The band holds 90 % of the shares that so many independent energies give if all is right.
+    """
+    curves = scores.reliability
+    level = np.array(curves.energy_ev.nominal)
+    low, high = (binom.ppf(q, scores.n_frames, level) / scores.n_frames for q in (0.05, 0.95))
+    axes.fill_between(
+        level, low, high, color=_GRAY, alpha=0.2, lw=0, label=f"chance, {scores.n_frames} frames"
+    )
+    axes.plot([0, 1], [0, 1], color=_GRAY, lw=1)
+    for curve, name, color in (
+        (curves.energy_ev, "energies", _ORANGE), (curves.forces_ev_per_ang, "force components", _BLUE)
+    ):  # fmt: skip
+        axes.plot(level, curve.observed, ".-", color=color, label=name)
+    axes.set(xlabel="level of the predicted interval", ylabel="share of errors within", title="Coverage")
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _error_by_sd(axes: Axes, scores: Evaluation) -> None:
+    """Plot the RMSE of bins against the deviation predicted for them."""
+    curves = scores.reliability
+    for curve, name, color in (
+        (curves.energy_ev, "energies (eV)", _ORANGE),
+        (curves.forces_ev_per_ang, "force components (eV/Å)", _BLUE),
+    ):
+        axes.plot(curve.rmv, curve.rmse, "o-", ms=4, color=color, label=name)
+    values = [value for curve in vars(curves).values() for value in (*curve.rmv, *curve.rmse)]
+    reach = [value for value in values if 0 < value < np.inf]
+    if reach:
+        axes.plot([min(reach), max(reach)], [min(reach), max(reach)], color=_GRAY, lw=1, label="equal")
+        axes.set(xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            _plain_ticks(axis)
+    axes.set(xlabel="predicted deviation (root mean variance of a bin)", ylabel="RMSE of the bin")
+    axes.set_title("Errors by predicted deviation")
     axes.legend(frameon=False, loc="upper left")
 
 
@@ -89,6 +148,14 @@ def _learning_curve(axes: Axes, generations: Sequence[Generation]) -> None:
         x, y = zip(*points, strict=True)
         axes.plot(x, y, "o-", color=_ORANGE)
         axes.set(yscale="log")
+        _plain_ticks(axes.yaxis)
     else:
         axes.text(0.5, 0.5, "no ensemble yet", ha="center", va="center", transform=axes.transAxes)
     axes.set(xlabel="labels", ylabel="force RMSE on the audit (eV/Å)", title="Learning curve")
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Write the numbers of a logarithmic axis in full, few enough to be read."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())

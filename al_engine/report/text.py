@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from al_engine.evaluation import SizeBin
 from al_engine.records import Generation, Metric, StopDecision, Walker
 
-_HEAD = (
-    "| generation | labels | failed | force RMSE (eV/Å) | energy RMSE (meV/atom) | force mean z² "
-    "| training (s) | exploring (s) | labeling (s) |\n|---|---|---|---|---|---|---|---|---|"
+_QUANTITIES = {
+    "energy": "energy",
+    "forces": "force component",
+    "atoms": "force on an atom",
+    "joint_low_rank": "label, exact covariance",
+    "joint_blocks": "label, as if independent",
+}
+_MEASURES = {
+    "mean z²": ("mean_z2",),
+    "NLL": ("nll", "nll_per_label"),
+    "CRPS": ("crps_ev", "crps_ev_per_ang"),
+    "ENCE": ("ence",),
+    "coverage 90 %": ("coverage_90",),
+    "Spearman": ("spearman",),
+    "AUROC": ("auroc_worst_10_percent",),
+    "KS": ("ks_distance",),
+}
+CALIBRATION_NOTE = (
+    "The total should have mean z² 1 and coverage 0.9. NLL in nats a number (label: energy and all forces); "
+    "CRPS in eV or eV/Å; AUROC: the worst tenth told from the rest; KS: distance from chi²."
 )
+
+Row = dict[str, str]
 
 
 def generation_markdown(
@@ -24,24 +44,31 @@ def generation_markdown(
     parts = [f"# {newest.campaign}, generation {newest.number}"]
     if stop is not None:
         parts.append(stop.sentence)
-    parts.append("\n".join([_HEAD, *map(_row, generations)]))
+    parts.append(_table([_generation(g) for g in generations]))
     parts.append(
         "Errors are those of the ensemble that explored, on audit frames it was not trained on. "
         "The target of mean z² is 1."
     )
     if metrics:
-        parts.append("## Errors and calibration\n\n" + _metrics_table(metrics))
+        parts.append("## Errors\n\n" + _table(error_rows(metrics)))
+    for split in sorted({m.split for m in metrics if m.quantity.startswith("parts.")}):
+        rows = calibration_rows([m for m in metrics if m.split == split])
+        parts.append(f"## Calibration, {split} frames\n\n{_table(rows)}\n\n{CALIBRATION_NOTE}")
     if walkers:
         exits = Counter(walker.exit_reason.value for walker in walkers)
-        rows = [f"| {reason} | {count} |" for reason, count in exits.most_common()]
-        parts.append("## Exits of walkers\n\n" + "\n".join(["| reason | walkers |\n|---|---|", *rows]))
+        rows = [{"reason": reason, "walkers": str(count)} for reason, count in exits.most_common()]
+        parts.append("## Exits of walkers\n\n" + _table(rows))
     if stop is not None and stop.criteria:
         rows = [
-            f"| {c.name} | {number(c.value)} | {c.wanted} | {'yes' if c.met else 'no'} |"
+            {
+                "criterion": c.name,
+                "value": number(c.value),
+                "wanted": c.wanted,
+                "met": "yes" if c.met else "no",
+            }
             for c in stop.criteria
         ]
-        head = "| criterion | value | wanted | met |\n|---|---|---|---|"
-        parts.append("## Stop criteria\n\n" + "\n".join([head, *rows]))
+        parts.append("## Stop criteria\n\n" + _table(rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,23 +87,64 @@ def number(value: float | None, scale: float = 1.0) -> str:
     return "–" if value is None else f"{scale * value:.4g}"
 
 
-def _row(g: Generation) -> str:
-    cells = (
-        str(g.number), str(g.n_labeled), str(g.n_failed), number(g.force_rmse_ev_per_ang),
-        number(g.energy_rmse_ev_per_atom, 1000), number(g.force_mean_z2), f"{g.seconds_training:.1f}",
-        f"{g.seconds_exploring:.1f}", f"{g.seconds_labeling:.1f}",
-    )  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
-
-
-def _metrics_table(metrics: Sequence[Metric]) -> str:
-    """One row a quantity, one column a split."""
-    splits = sorted({m.split for m in metrics})
-    values = {(m.quantity, m.name, m.split): m.value for m in metrics}
-    names = sorted({(m.quantity, m.name) for m in metrics})
-    head = f"| quantity | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}"
-    rows = [
-        f"| {quantity} {name} | {' | '.join(number(values.get((quantity, name, s))) for s in splits)} |"
-        for quantity, name in names
+def error_rows(metrics: Sequence[Metric]) -> list[Row]:
+    """One row an error, one column a split; what `calibration_rows` shows is left out."""
+    elsewhere = {name for names in _MEASURES.values() for name in names}
+    shown = [m for m in metrics if not m.quantity.startswith("parts.") and m.name not in elsewhere]
+    values = {(m.quantity, m.name, m.split): m.value for m in shown}
+    splits = sorted({m.split for m in shown})
+    return [
+        {"error": f"{quantity} {name}", **{s: number(values.get((quantity, name, s))) for s in splits}}
+        for quantity, name in dict.fromkeys((m.quantity, m.name) for m in shown)
     ]
-    return "\n".join([head, *rows])
+
+
+def calibration_rows(metrics: Sequence[Metric]) -> list[Row]:
+    """One row for each quantity and part of the uncertainty of a split, one column a measure."""
+    values = {(m.quantity, m.name): m.value for m in metrics}
+    rows = []
+    for key, quantity in _QUANTITIES.items():
+        for part in ("total", "aleatoric", "epistemic"):
+            named = {name: value for (q, name), value in values.items() if q == f"parts.{part}.{key}"}
+            if named:
+                cells = {
+                    head: number(next((named[n] for n in names if n in named), None))
+                    for head, names in _MEASURES.items()
+                }
+                rows.append({"quantity": quantity, "part": part, **cells})
+    return rows
+
+
+def size_rows(bins: Iterable[SizeBin]) -> list[Row]:
+    """One row a range of sizes."""
+    return [
+        {
+            "atoms": f"{b.smallest_n_atoms} to {b.largest_n_atoms}",
+            "frames": str(b.n_frames),
+            "energy RMSE eV/atom": number(b.energy.rmse_ev_per_atom),
+            "force RMSE eV/Å": number(b.forces.rmse_ev_per_ang),
+            "force mean z²": number(b.forces.mean_z2),
+            "coverage 90 %": number(b.forces.coverage_90),
+        }
+        for b in bins
+    ]
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Write rows with the same columns as Markdown."""
+    head = f"| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}"
+    return "\n".join([head, *(f"| {' | '.join(row.values())} |" for row in rows)])
+
+
+def _generation(g: Generation) -> Row:
+    return {
+        "generation": str(g.number),
+        "labels": str(g.n_labeled),
+        "failed": str(g.n_failed),
+        "force RMSE (eV/Å)": number(g.force_rmse_ev_per_ang),
+        "energy RMSE (meV/atom)": number(g.energy_rmse_ev_per_atom, 1000),
+        "force mean z²": number(g.force_mean_z2),
+        "training (s)": f"{g.seconds_training:.1f}",
+        "exploring (s)": f"{g.seconds_exploring:.1f}",
+        "labeling (s)": f"{g.seconds_labeling:.1f}",
+    }

@@ -28,9 +28,9 @@ def evaluate_file(weights: bytes, file: Path, device: str = "auto") -> Evaluatio
         InputError: No model, no labeled frame, or an element that the ensemble has never seen.
     """
     ensemble = Ensemble.from_bytes(weights, device=device)
-    pairs = [(f, label) for f, label in labeled_frames(file, "evaluation") if f.n_atoms > 1]
+    pairs = [(f, label) for f, label in labeled_frames(file, "evaluation") if f.n_atoms > 1 or f.is_periodic]
     if not pairs:
-        raise InputError(f"{file}: no labeled frame of more than one atom")
+        raise InputError(f"{file}: no labeled frame but isolated atoms")
     return evaluation(ensemble, pairs)
 
 

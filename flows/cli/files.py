@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from al_engine.errors import InputError
+from flows.cli.look import print_table
 from flows.cli.options import Database, check_output
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"], help="The file to write (safetensors).")]
@@ -107,18 +108,21 @@ def evaluate(
     database: Database = None,
 ) -> int:
     """Measure errors and calibration of an ensemble on labeled frames."""
-    from al_engine.report.text import number
+    from al_engine.report.text import CALIBRATION_NOTE, calibration_rows, error_rows, size_rows
     from al_engine.stages.evaluate import evaluate_file
 
     weights = Path(model).read_bytes() if Path(model).is_file() else _weights(model, None, database)
-    result = evaluate_file(weights, file).to_json()
+    result = evaluate_file(weights, file)
     if json_:
-        print(json.dumps(result))
+        print(json.dumps(result.to_json()))
         return 0
-    for quantity, value in result.items():
-        values = value.items() if isinstance(value, dict) else [("", value)]
-        for name, measured in values:
-            print(f"{quantity} {name}".rstrip() + f" = {number(measured)}")
+    print(f"{result.n_frames} frames, {result.n_atoms} atoms")
+    metrics = result.metrics("value")
+    for rows in (error_rows(metrics), calibration_rows(metrics), size_rows(result.by_size)):
+        if rows:
+            print()
+            print_table(rows)
+    print(f"\n{CALIBRATION_NOTE}")
     return 0
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -138,7 +138,7 @@ def print_campaign(store: "Store", name: str) -> None:
             print(f"  {c.name} = {c.value:.4g}, wanted {c.wanted}: {'met' if c.met else 'not met'}")
 
 
-def print_table(records: Sequence[Row]) -> None:
+def print_table(records: Sequence[Mapping[str, object]]) -> None:
     """Print records below each other, each column as wide as its widest value."""
     if not records:
         print("no rows")

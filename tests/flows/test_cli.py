@@ -101,9 +101,13 @@ def test_export_evaluate_and_import_belong_together(here: Path, tmp_path: Path, 
     assert "wrote 32 labeled structures" in capsys.readouterr().out
     assert execute(["evaluate", "smoke", str(file), "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
-    assert set(measured) == {"n_frames", "n_atoms", "energy", "forces", "coherence"}
+    assert set(measured) > {"n_frames", "n_atoms", "energy", "forces", "coherence"}
     assert measured["n_frames"] == 31  # the isolated atom is no test
     assert measured["forces"]["rmse_ev_per_ang"] > 0
+    assert execute(["evaluate", "smoke", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("31 frames, 155 atoms\n")
+    assert "\nforce component           epistemic " in out
     again = f"sqlite:///{tmp_path}/other.db"
     theory = ["--level-of-theory", "EMT"]
     assert execute(["import", str(file), *theory, "--database", again]) == 0

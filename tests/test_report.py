@@ -1,0 +1,91 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from networks import ensemble, ethanol, labeled
+from synthetic import labels_of, prediction_of
+
+from al_engine.evaluation import Evaluation, evaluate
+from al_engine.lifecycle import GenerationState
+from al_engine.records import Generation, Metric, Origin, TrainedModel
+from al_engine.report.figures import calibration_figure, generation_figure
+from al_engine.report.text import calibration_rows, error_rows, generation_markdown, number, size_rows
+
+
+@pytest.fixture
+def scores() -> Evaluation:
+    rng = np.random.default_rng(1)
+    prediction = prediction_of(rng, [4, 6] * 20)
+    return evaluate(prediction, *labels_of(prediction, rng))
+
+
+def generation(k: int) -> Generation:
+    errors = (None, None, None) if k == 0 else (0.01, 0.5 / k, 1.1)
+    return Generation("ethanol", k, GenerationState.CLOSED, 4, 9, 5, 10, 0, *errors, 1.0, 1.0, 1.0, "", None)
+
+
+def panels(png: bytes, rows: int) -> list[np.ndarray]:
+    """Cut a figure of two columns into its panels; each must have been drawn in."""
+    image = imread(io.BytesIO(png))
+    return [part for row in np.array_split(image, rows) for part in np.array_split(row, 2, axis=1)]
+
+
+def test_every_part_and_quantity_has_its_row(scores: Evaluation):
+    rows = calibration_rows(scores.metrics("audit"))
+    assert len(rows) == 3 * 3 + 2 + 3  # the epistemic part alone has no exact joint covariance
+    first = rows[0]
+    assert (first["quantity"], first["part"]) == ("energy", "total")
+    assert first["mean z²"] == number(scores.energy.mean_z2)
+    assert first["CRPS"] == number(scores.energy.crps_ev)
+    label = next(row for row in rows if row["quantity"].startswith("label, as"))
+    assert label["NLL"] == number(scores.parts.total.joint_blocks.nll_per_label)
+    assert label["Spearman"] == "–"
+
+
+def test_errors_stand_beside_each_other_by_split(scores: Evaluation):
+    metrics = [*scores.metrics("audit"), Metric("fold", "energy", "rmse_ev_per_atom", 0.25)]
+    rows = {row["error"]: row for row in error_rows(metrics)}
+    assert len(rows) == 7
+    assert rows["energy rmse_ev_per_atom"]["fold"] == "0.25"
+    assert rows["forces rmse_ev_per_ang"] == {
+        "error": "forces rmse_ev_per_ang", "audit": number(scores.forces.rmse_ev_per_ang), "fold": "–",
+    }  # fmt: skip
+
+
+def test_sizes_are_shown_where_they_differ(scores: Evaluation):
+    assert [row["atoms"] for row in size_rows(scores.by_size)] == ["4 to 4", "6 to 6"]
+    assert [row["frames"] for row in size_rows(scores.by_size)] == ["20", "20"]
+
+
+def test_markdown_has_one_table_of_calibration_for_each_split(scores: Evaluation):
+    metrics = [*scores.metrics("audit"), *scores.metrics("test")]
+    text = generation_markdown([generation(0), generation(1)], metrics, [], None)
+    assert text.count("## Calibration, ") == 2
+    for line in text.splitlines():
+        if line.startswith("|---"):
+            width = line.count("|")
+        elif line.startswith("| label"):
+            assert line.count("|") == width
+
+
+def test_calibration_is_drawn_in_two_panels_also_of_one_frame(scores: Evaluation):
+    assert all(panel.std() > 0.05 for panel in panels(calibration_figure(scores), 1))
+    rng = np.random.default_rng(2)
+    prediction = replace(prediction_of(rng, [3]), epistemic_scale=0.0)
+    alone = evaluate(prediction, *labels_of(prediction, rng))
+    assert all(panel.std() > 0.05 for panel in panels(calibration_figure(alone), 1))
+    nothing = evaluate(prediction, [np.nan], np.full((3, 3), np.nan))
+    assert calibration_figure(nothing)
+
+
+def test_a_generation_with_an_audit_is_drawn_in_four_panels_and_one_without_in_two():
+    weights = ensemble().to_bytes()
+    model = TrainedModel(weights, 3, 0, (1, 1, 1), (0, 0, 0), "audit", np.zeros((0, 1)), ("step",), ())
+    items = [replace(labeled(ethanol(k)), origin=Origin.AUDIT, generation=1) for k in range(3)]
+    picture = generation_figure(1, model, items, [generation(0), generation(1)])
+    assert all(panel.std() > 0.05 for panel in panels(picture, 2))
+    first = generation_figure(0, None, [replace(i, generation=0) for i in items], [generation(0)])
+    assert imread(io.BytesIO(first)).shape[0] < imread(io.BytesIO(picture)).shape[0]
+    assert all(panel.std() > 0.05 for panel in panels(first, 1))
