@@ -91,15 +91,27 @@ class Model(Section):
 class Training(Section):
     """How the ensemble is trained; the length is in steps, so that a run repeats bit by bit."""
 
-    objective: Literal["coherent", "mse"] = "coherent"
+    objective: Literal["coherent", "white", "mse"] = "coherent"
+    """White: independent noises of energy and forces, the baseline; mse: squared errors to the end."""
+    length_scale: Literal["local", "global"] = "local"
+    """Coherent force noise from the energy noise of the atom itself, or of the whole frame."""
+    beta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight of a frame's likelihood: sigma^(2 beta) (beta-NLL); 0 is the likelihood itself."""
     n_steps: PositiveInt = 800
+    warm_steps: PositiveInt | None = None
+    """Steps of a training that starts from the networks of the generation before; default: always fresh."""
     warmup_share: Share = 0.6
     """Share of the steps with mean squared errors, before the likelihood."""
     batch_size: PositiveInt = 8
+    """Frames a step, if all have the average size."""
+    max_atoms_per_batch: PositiveInt = 1024
+    """Bounds the memory; a larger frame comes alone."""
     learning_rate: PositiveFloat = 0.02
     energy_weight: PositiveFloat = 1.0
     """Weight of the energy an atom (1/Å²) in the mean squared error, relative to a force component."""
     ema_decay: Share = 0.98
+    compile: bool | None = None
+    """Whether to compile the step (a minute or two at the start); default: where a training is long."""
 
 
 class _Dynamics(Section):
@@ -199,14 +211,24 @@ class Exploration(Section):
         return (self.sampler, *self.extra_samplers)
 
 
+Score = Literal["information", "force_sd", "force_sd_epistemic", "energy_sd", "energy_sd_aleatoric", "random"]
+Diversity = Literal["distance", "farthest", "lcmd", "none"]
+
+
 class Selection(Section):
     """Which candidates are labeled."""
 
     n_frames: NonNegativeInt = 16
-    score: Literal["information", "force_sd", "energy_sd", "random"] = "information"
-    diversity: Literal["distance", "none"] = "distance"
+    score: Score = "information"
+    """Force sds are the largest over the atoms; where nothing else is said, sds are total ones."""
+    diversity: Diversity = "distance"
+    """`distance`: score times distance to the nearest known frame; `farthest` and `lcmd` look at distances
+    only; `none`: at scores only."""
     threshold_ev_per_ang: NonNegativeFloat = 0.0
     """Candidates with a smaller force sd (largest over atoms) are not labeled."""
+    min_distance: NonNegativeFloat = 0.05
+    """Candidates nearer to a known frame count as known; in standard deviations of the training set's
+    descriptors, where frames 10 fs apart are at about 2."""
 
 
 class Audit(Section):

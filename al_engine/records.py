@@ -125,6 +125,7 @@ class Candidate:
         uncertainty: As predicted by the exploring ensemble; None without a model.
         features: Whitened descriptor of the frame, shape (n_features,), float32.
         distance: Distance in `features` to the nearest frame of the training set.
+        nearest: That frame's id.
         score: What the selection ranked it by, when it was chosen or passed over.
         rank: 0 for the first chosen; None for those not chosen.
         reason: In words, why it was chosen or not.
@@ -139,6 +140,7 @@ class Candidate:
     uncertainty: Uncertainty | None = None
     features: NDArray[np.float32] | None = None
     distance: float | None = None
+    nearest: str | None = None
     score: float | None = None
     rank: int | None = None
     reason: str = ""

@@ -81,9 +81,10 @@ exploration:
 
 selection:
   n_frames: {selection.n_frames}  # labels a generation, beside the audit
-  score: {selection.score}  # or force_sd, energy_sd, random
-  diversity: {selection.diversity}  # keep away from known and chosen frames; or "none"
+  score: {selection.score}  # or force_sd(_epistemic), energy_sd(_aleatoric), random
+  diversity: {selection.diversity}  # score times distance to known frames; or farthest, lcmd, none
   threshold_ev_per_ang: {selection.threshold_ev_per_ang:g}  # a smaller force sd is not labeled
+  min_distance: {selection.min_distance:g}  # a frame nearer to a known one is known, too
 
 audit:
   n_frames: {audit.n_frames}  # planned steps drawn uniformly, labeled to judge the model

@@ -46,7 +46,8 @@ _LEFT_OUT: Final = frozenset({
 def canonical_dump(store: Store, campaign: str) -> str:
     """Return all rows of a campaign by natural keys, one line of JSON each, sorted.
 
-    Floats are hexadecimal, bit by bit (-0 is 0, as SQLite keeps it); arrays and weights are SHA-256s.
+    Floats are hexadecimal, bit by bit (-0 is 0, as SQLite keeps it); arrays and weights are SHA-256s. What is
+    NULL is left out, so that a column of a later revision does not change the dump of an older campaign.
     """
     with store.database.read() as connection:
         return "".join(line + "\n" for line in sorted(_lines(connection, campaign)))
@@ -90,7 +91,8 @@ def _rows(connection: Connection, table: type[Base], query: Any) -> Iterator[str
 
 
 def _line(table: str, values: dict[str, Any]) -> str:
-    return json.dumps([table, {key: _exact(value) for key, value in values.items()}], sort_keys=True)
+    known = {key: _exact(value) for key, value in values.items() if value is not None}
+    return json.dumps([table, known], sort_keys=True)
 
 
 def _exact(value: Any) -> Any:

@@ -161,6 +161,7 @@ class CandidateRow(Base, table="candidates"):
     information: Mapped[float | None] = mapped_column("information_nats")
     features: Mapped[NDArray[Any] | None]
     distance: Mapped[float | None]
+    nearest: Mapped[str | None] = mapped_column("nearest_frame_id", ContentId)
     score: Mapped[float | None]
     rank: Mapped[int | None]
     reason: Mapped[str]

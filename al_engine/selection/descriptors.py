@@ -50,9 +50,15 @@ def whitened(
     return whiten(known), whiten(new)
 
 
-def nearest_distance(features: Features, known: Features) -> NDArray[np.float64]:
-    """Return the distance of each row of `features` to the nearest row of `known`; inf if there is none."""
-    nearest = np.full(len(features), np.inf)
+def nearest(features: Features, known: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distance and number of the row of `known` that is nearest to each row of `features`.
+
+    Where there is none, or a descriptor is NaN, the distance is infinite and the number -1.
+    """
+    distances, rows = np.full(len(features), np.inf), np.full(len(features), -1)
     for at in range(0, len(features) if len(known) else 0, _CHUNK):
-        nearest[at : at + _CHUNK] = cdist(features[at : at + _CHUNK], known).min(axis=1)
-    return nearest
+        table = np.nan_to_num(cdist(features[at : at + _CHUNK], known), nan=np.inf)
+        rows[at : at + _CHUNK] = table.argmin(axis=1)
+        distances[at : at + _CHUNK] = table.min(axis=1)
+    rows[np.isinf(distances)] = -1
+    return distances, rows

@@ -11,20 +11,22 @@ from numpy.typing import NDArray
 from al_engine.config import Selection
 from al_engine.lifecycle import CandidateState
 from al_engine.records import Candidate, Origin, Uncertainty
-from al_engine.selection.descriptors import nearest_distance
-from al_engine.selection.diversity import Pick, pick
+from al_engine.selection.descriptors import nearest
+from al_engine.selection.diversity import Pick, Pool, choose
 
 _SCORES: dict[str, tuple[Callable[[Uncertainty], float], str]] = {
     "information": (lambda u: u.information, "information {:.3g} nats"),
     "force_sd": (lambda u: u.force_sd_max, "force sd {:.3g} eV/Å"),
+    "force_sd_epistemic": (lambda u: u.force_sd_max_epistemic, "epistemic force sd {:.3g} eV/Å"),
     "energy_sd": (lambda u: u.energy_sd, "energy sd {:.3g} eV"),
+    "energy_sd_aleatoric": (lambda u: u.energy_sd_aleatoric, "aleatoric energy sd {:.3g} eV"),
 }
 
 
 def select(
     candidates: Sequence[Candidate], settings: Selection, n: int, rng: np.random.Generator
 ) -> list[Candidate]:
-    """Choose up to n frames for labeling, by score times distance (math 11), and say why.
+    """Choose up to n frames for labeling, by score and distance (math 11), and say why.
 
     The distance is that to the nearest of the training set (`Candidate.distance`), the audited frames and
     those chosen before. Nothing but the arguments matters, and not the order of the candidates: ties go by
@@ -32,7 +34,7 @@ def select(
 
     Args:
         candidates: Of one generation, audited ones included; the states of the others do not matter.
-        settings: Score, diversity, threshold.
+        settings: Score, diversity, threshold, distance of near-duplicates.
         n: How many at most; `settings.n_frames` is not looked at.
         rng: Draws the scores where they are random.
 
@@ -40,34 +42,55 @@ def select(
         The candidates that are not audited: those chosen by rank (SELECTED), then the others by frame id
         (REJECTED), each with score, rank and reason.
     """
-    audited = [c for c in candidates if c.origin is Origin.AUDIT]
+    audited = sorted((c for c in candidates if c.origin is Origin.AUDIT), key=_order)
     pool = sorted((c for c in candidates if c.origin is not Origin.AUDIT), key=_order)
     if not pool:
         return []
     refused = _refused(pool, {c.frame_id for c in audited}, settings.threshold_ev_per_ang)
-    scores, features = _scores(pool, settings, rng), None
-    distances = np.array([np.inf if c.distance is None else c.distance for c in pool])
-    if settings.diversity == "distance":
-        features, of_audit = np.split(_features([*pool, *audited]), [len(pool)])
-        known = of_audit[np.isfinite(of_audit).all(axis=1)]
-        distances = np.fmin(distances, nearest_distance(features, known))
-    free = np.array([reason is None for reason in refused], dtype=bool)
-    picks, merit = pick(scores, features, distances, free, n)
+    scores = _scores(pool, settings, rng)
+    found = choose(_pool(pool, audited, scores, refused), n, settings.diversity, settings.min_distance)
     chosen = [
         replace(
             pool[p.row], state=CandidateState.SELECTED, score=p.merit, rank=rank,
             reason=_reason(rank, float(scores[p.row]), p, settings),
         )
-        for rank, p in enumerate(picks)
+        for rank, p in enumerate(found.picks)
     ]  # fmt: skip
-    rows = {p.row for p in picks}
+    rows = {p.row for p in found.picks}
     spent = f"not needed: budget of {n} spent"
+    near = f"near-duplicate: less than {settings.min_distance:g} from a known or chosen frame"
     passed_over = [
-        replace(c, state=CandidateState.REJECTED, score=float(m), rank=None, reason=reason or spent)
-        for row, (c, m, reason) in enumerate(zip(pool, merit, refused, strict=True))
+        replace(
+            c, state=CandidateState.REJECTED, score=float(found.merit[row]), rank=None,
+            reason=refused[row] or (near if found.too_near[row] else spent),
+        )
+        for row, c in enumerate(pool)
         if row not in rows
-    ]
+    ]  # fmt: skip
     return chosen + passed_over
+
+
+def _pool(
+    pool: Sequence[Candidate],
+    audited: Sequence[Candidate],
+    scores: NDArray[np.float64],
+    refused: Sequence[str | None],
+) -> Pool:
+    """Put what the choice rests on side by side; the audited frames are known ones."""
+    names = sorted({c.nearest for c in pool if c.nearest is not None})
+    number = {name: k for k, name in enumerate(names)}
+    distances = np.array([np.inf if c.distance is None else c.distance for c in pool])
+    center = np.array([-1 if c.nearest is None else number[c.nearest] for c in pool])
+    features, of_audit = np.split(_features([*pool, *audited]), [len(pool)])
+    to_audit, which = nearest(features, of_audit)
+    closer = to_audit < np.where(np.isnan(distances), np.inf, distances)
+    return Pool(
+        scores=scores,
+        features=features,
+        distances=np.where(closer, to_audit, distances),
+        nearest=np.where(closer, len(names) + which, center),
+        free=np.array([reason is None for reason in refused], dtype=bool),
+    )
 
 
 def _order(candidate: Candidate) -> tuple[str, int, int]:
@@ -112,9 +135,14 @@ def _features(candidates: Sequence[Candidate]) -> NDArray[np.float32]:
 
 def _reason(rank: int, score: float, found: Pick, settings: Selection) -> str:
     """Say in words why a frame was chosen."""
-    words = "drawn at random" if settings.score == "random" else _SCORES[settings.score][1].format(score)
+    words = [f"rank {rank}:"]
+    if settings.diversity in ("distance", "none"):
+        is_random = settings.score == "random"
+        words.append("drawn at random" if is_random else _SCORES[settings.score][1].format(score))
     if settings.diversity == "none":
-        return f"rank {rank}: {words}"
-    if np.isinf(found.distance):
-        return f"rank {rank}: {words}, no known frame to compare with"
-    return f"rank {rank}: {words}, {found.distance:.2g} from the nearest known frame"
+        return " ".join(words)
+    if settings.diversity == "lcmd":
+        words.append("in the largest cluster")
+    far = f"{found.distance:.2g} from the nearest known frame"
+    words.append("no known frame to compare with" if np.isinf(found.distance) else far)
+    return f"{words[0]} {', '.join(words[1:])}"

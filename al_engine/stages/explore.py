@@ -14,7 +14,7 @@ from al_engine.model.ensemble import Ensemble
 from al_engine.progress import Progress, silent
 from al_engine.records import AuditDraw, Candidate, LabeledFrame, Origin, TrainedModel, Walker
 from al_engine.seeds import Stage, generator
-from al_engine.selection.descriptors import nearest_distance, whitened
+from al_engine.selection.descriptors import nearest, whitened
 from al_engine.selection.score import uncertainties
 from al_engine.stages.compute import configure
 from al_engine.stages.samplers import Surroundings, samplers_of
@@ -112,10 +112,11 @@ def _candidates(
         return ()
     prediction = ensemble.predict([visit.frame for visit, _ in visits])
     trained = {entry.frame_id for entry in model.training_set}
-    training = ensemble.predict([i.frame for i in labeled if i.frame.frame_id in trained])
+    known = [i.frame for i in labeled if i.frame.frame_id in trained]
+    training = ensemble.predict(known)
     rng = generator(config.seed, generation, Stage.SELECT)
     base, features = whitened(training.features, prediction.features, rng)
-    distances = nearest_distance(features, base)
+    distances, rows = nearest(features, base)
     return tuple(
         Candidate(
             frame_id=visit.frame.frame_id,
@@ -127,6 +128,7 @@ def _candidates(
             uncertainty=uncertainty,
             features=features[k],
             distance=float(distances[k]),
+            nearest=known[rows[k]].frame_id,
             reason="uniform draw from the planned steps" if is_audit else "",
         )
         for k, ((visit, is_audit), uncertainty) in enumerate(

@@ -59,6 +59,7 @@ def test_records_come_back_bit_by_bit(store: Store) -> None:
     assert same(stored, dataclasses.replace(model, training_set=stored.training_set))
     assert sorted(model.training_set, key=lambda f: f.frame_id) == list(stored.training_set)
     frames, walkers, draws, candidates = exploration_of(1)
+    candidates[0] = dataclasses.replace(candidates[0], nearest=frame_of(1).frame_id)
     assert store.finish_exploration(NAME, 1, frames, walkers, draws, candidates, COST)
     assert same(store.walkers(NAME, 1), walkers)
     assert store.audit_draws(NAME, 1) == draws

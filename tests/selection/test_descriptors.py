@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_engine.selection.descriptors import nearest_distance, whitened
+from al_engine.selection.descriptors import nearest, whitened
 
 
 def sample(seed: int, n: int, n_features: int = 40) -> np.ndarray:
@@ -31,9 +31,7 @@ def test_whitened_distances_ignore_the_scale_and_the_origin_of_the_descriptors(s
         whitened(a, b, np.random.default_rng(seed))
         for a, b in ((training, new), (factor * training - 3, factor * new - 3))
     )
-    np.testing.assert_allclose(
-        nearest_distance(one[1], one[0]), nearest_distance(other[1], other[0]), rtol=1e-3, atol=1e-4
-    )
+    np.testing.assert_allclose(nearest(*one[::-1])[0], nearest(*other[::-1])[0], rtol=1e-3, atol=1e-4)
 
 
 def test_a_frame_outside_the_span_of_the_training_set_is_far_but_not_infinitely():
@@ -41,7 +39,7 @@ def test_a_frame_outside_the_span_of_the_training_set_is_far_but_not_infinitely(
     training, new = np.zeros((20, 6)), np.zeros((2, 6))
     training[:, 0] = rng.normal(size=20)
     new[0, 0] = new[1, 3] = 1.0  # along what is known, and along what never varied
-    inside, outside = nearest_distance(*whitened(training, new, np.random.default_rng(1))[::-1])
+    inside, outside = nearest(*whitened(training, new, np.random.default_rng(1))[::-1])[0]
     assert 5 * inside < outside < 100
 
 
@@ -50,7 +48,7 @@ def test_few_or_equal_training_frames_are_enough(n_training):
     training = np.ones((n_training, 12))
     known, new = whitened(training, np.stack([np.ones(12), np.zeros(12)]), np.random.default_rng(0))
     assert known.shape[1] == new.shape[1] == max(1, n_training // 2)
-    near, far = nearest_distance(new, known)
+    near, far = nearest(new, known)[0]
     assert near == 0 < far < np.inf
 
 
@@ -59,10 +57,18 @@ def test_without_a_training_frame_whitening_is_refused():
         whitened(np.zeros((0, 3)), np.zeros((2, 3)), np.random.default_rng(0))
 
 
-def test_nearest_distances_are_those_of_the_full_table_and_infinite_without_known_frames():
+def test_the_nearest_is_that_of_the_full_table_and_there_is_none_without_known_frames():
     rng = np.random.default_rng(0)
     features, known = (rng.normal(size=(n, 3)).astype(np.float32) for n in (5000, 7))
-    table = np.linalg.norm(features[:, None].astype(float) - known[None], axis=2)
-    np.testing.assert_allclose(nearest_distance(features, known), table.min(axis=1), rtol=1e-12)
-    assert np.isinf(nearest_distance(features, known[:0])).all()
-    assert len(nearest_distance(features[:0], known)) == 0
+    known[2] = features[9] = np.nan  # no descriptor
+    table = np.linalg.norm(features[:, None].astype(float) - np.delete(known, 2, axis=0)[None], axis=2)
+    table[9] = np.inf
+    distances, rows = nearest(features, known)
+    np.testing.assert_allclose(distances, table.min(axis=1), rtol=1e-12)
+    wanted = np.array([0, 1, 3, 4, 5, 6])[table.argmin(axis=1)]
+    wanted[9] = -1
+    assert rows.tolist() == wanted.tolist()
+    distances, rows = nearest(features, known[:0])
+    assert np.isinf(distances).all()
+    assert (rows == -1).all()
+    assert len(nearest(features[:0], known)[0]) == 0
