@@ -26,10 +26,11 @@ def generation(k: int) -> Generation:
     return Generation("ethanol", k, GenerationState.CLOSED, 4, 9, 5, 10, 0, *errors, 1.0, 1.0, 1.0, "", None)
 
 
-def panels(png: bytes, rows: int) -> list[np.ndarray]:
-    """Cut a figure of two columns into its panels; each must have been drawn in."""
-    image = imread(io.BytesIO(png))
-    return [part for row in np.array_split(image, rows) for part in np.array_split(row, 2, axis=1)]
+def all_drawn_in(png: bytes, rows: int) -> bool:
+    """Whether each panel of a figure of two columns has something in color: data, not axes only."""
+    image = imread(io.BytesIO(png))[..., :3]
+    parts = [part for row in np.array_split(image, rows) for part in np.array_split(row, 2, axis=1)]
+    return all((np.ptp(part, axis=2) > 0.3).sum() > 50 for part in parts)
 
 
 def test_every_part_and_quantity_has_its_row(scores: Evaluation):
@@ -71,11 +72,11 @@ def test_markdown_has_one_table_of_calibration_for_each_split(scores: Evaluation
 
 
 def test_calibration_is_drawn_in_two_panels_also_of_one_frame(scores: Evaluation):
-    assert all(panel.std() > 0.05 for panel in panels(calibration_figure(scores), 1))
+    assert all_drawn_in(calibration_figure(scores), 1)
     rng = np.random.default_rng(2)
     prediction = replace(prediction_of(rng, [3]), epistemic_scale=0.0)
     alone = evaluate(prediction, *labels_of(prediction, rng))
-    assert all(panel.std() > 0.05 for panel in panels(calibration_figure(alone), 1))
+    assert all_drawn_in(calibration_figure(alone), 1)
     nothing = evaluate(prediction, [np.nan], np.full((3, 3), np.nan))
     assert calibration_figure(nothing)
 
@@ -85,7 +86,7 @@ def test_a_generation_with_an_audit_is_drawn_in_four_panels_and_one_without_in_t
     model = TrainedModel(weights, 3, 0, (1, 1, 1), (0, 0, 0), "audit", np.zeros((0, 1)), ("step",), ())
     items = [replace(labeled(ethanol(k)), origin=Origin.AUDIT, generation=1) for k in range(3)]
     picture = generation_figure(1, model, items, [generation(0), generation(1)])
-    assert all(panel.std() > 0.05 for panel in panels(picture, 2))
+    assert all_drawn_in(picture, 2)
     first = generation_figure(0, None, [replace(i, generation=0) for i in items], [generation(0)])
     assert imread(io.BytesIO(first)).shape[0] < imread(io.BytesIO(picture)).shape[0]
-    assert all(panel.std() > 0.05 for panel in panels(first, 1))
+    assert not all_drawn_in(first, 1)  # there is no learning curve yet
