@@ -18,13 +18,13 @@ from al_engine.frames import Frame
 from al_engine.model.batch import FrameBatch, Graph, collate, graph, in_chunks
 from al_engine.model.bound import BoundEnsemble
 from al_engine.model.checkpoint import Provenance, from_bytes, to_bytes
+from al_engine.model.memory import keep_freed_memory
 from al_engine.model.potential import StackedPotential
+from al_engine.model.slopes import MAX_ATOMS_PER_BATCH, slopes
 from al_engine.prediction import Prediction
 
 if TYPE_CHECKING:
     from al_engine.model.calculator import EnsembleCalculator
-
-MAX_ATOMS_PER_BATCH = 1024
 
 
 def resolve_device(name: str) -> torch.device:
@@ -46,6 +46,7 @@ class Ensemble:
     def __init__(self, net: StackedPotential, provenance: Provenance) -> None:
         self.net = net.requires_grad_(False)
         self.provenance = provenance
+        keep_freed_memory()
 
     @property
     def device(self) -> torch.device:
@@ -150,38 +151,29 @@ class Ensemble:
         )
 
     def _predict(self, graphs: Sequence[Graph], *, with_stress: bool) -> Prediction:
-        """Predict one batch: one backward pass for all members' forces, one for the noise."""
+        """Predict one batch."""
         arch = self.net.arch
         batch = collate(graphs, arch.r_max, arch.n_species, device=self.device, dtype=self.dtype)
-        x = batch.positions.expand(self.n_members, -1, -1).clone().requires_grad_()
-        strain = x.new_zeros(self.n_members, batch.n_frames, 3, 3).requires_grad_()
-        out = self.net(x, batch.offset(), batch, strain if with_stress else None)
-        energy = batch.sum_over_atoms(out.energy)
-        variance = batch.sum_over_atoms(out.variance)
-        inputs = [x, strain] if with_stress else [x]
-        gradient, *strained = torch.autograd.grad(energy.sum(), inputs, retain_graph=True)
-        noise_gradient, *noise_strained = torch.autograd.grad(variance.sum(), inputs)
+        out = slopes(self.net, batch, with_stress=with_stress)
+        noise_gradient, noise_strained = out.noise_gradient, out.noise_strained
         if arch.noise == "white":  # no process in space, so no slope
-            noise_gradient, noise_strained = (torch.zeros_like(x), [torch.zeros_like(strain)])
+            noise_gradient, noise_strained = noise_gradient * 0, noise_strained * 0
         s, t, _ = self.scales
         stress = stress_noise = None
-        with torch.no_grad():
-            if strained:
-                stress = torch.where(batch.is_bulk[:, None, None], _symmetric(strained[0]), math.nan)
-                stress /= batch.volume[:, None, None]
-                slope = (_symmetric(noise_strained[0]) ** 2).sum(dim=(-1, -2)) / (4 * variance * 6)
-                stress_noise = slope / batch.volume**2 + self.net.stress_noise(variance, batch.volume)
-            force_noise = t * out.force_noise
-            features = self._frame_features(out.features, batch)
+        if with_stress:
+            stress = torch.where(batch.is_bulk[:, None, None], out.strained, math.nan)
+            stress /= batch.volume[:, None, None]
+            slope = (noise_strained**2).sum(dim=(-1, -2)) / (4 * out.variance * 6)
+            stress_noise = slope / batch.volume**2 + self.net.stress_noise(out.variance, batch.volume)
         return Prediction(
             frame_index=_numpy(batch.frame_index).astype(np.int64),
-            member_energy=_numpy(energy) + self.isolated_energy(graphs),
-            member_forces=-_numpy(gradient),
-            noise_variance=s * _numpy(variance),
+            member_energy=_numpy(out.energy) + self.isolated_energy(graphs),
+            member_forces=-_numpy(out.gradient),
+            noise_variance=s * _numpy(out.variance),
             noise_gradient=s * _numpy(noise_gradient),
-            force_noise=_numpy(force_noise),
+            force_noise=t * _numpy(out.force_noise),
             epistemic_scale=self.scales[2],
-            features=_numpy(features),
+            features=_numpy(self._frame_features(out.features, batch)),
             member_stress=None if stress is None else _numpy(stress),
             stress_noise=None if stress_noise is None else s * _numpy(stress_noise),
         )
@@ -204,10 +196,6 @@ def _unconstrained(atoms: Atoms) -> Frame:
     bare = atoms.copy()
     bare.set_constraint()
     return Frame.from_ase(bare)
-
-
-def _symmetric(matrices: Tensor) -> Tensor:
-    return 0.5 * (matrices + matrices.transpose(-1, -2))
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray | None:

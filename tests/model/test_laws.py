@@ -14,6 +14,7 @@ from al_engine.extxyz import to_extxyz
 from al_engine.frames import Frame
 from al_engine.model.batch import graph
 from al_engine.model.ensemble import Ensemble
+from al_engine.model.slopes import MAX_ATOMS_PER_BATCH
 from al_engine.prediction import Prediction
 from flows.cli import execute
 
@@ -207,6 +208,22 @@ def test_a_supercell_has_the_energy_of_its_cells_and_the_same_forces(model: Ense
     np.testing.assert_allclose(q.member_energy, 6 * p.member_energy, rtol=1e-9)
     np.testing.assert_allclose(q.member_forces[:, :2], p.member_forces, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(q.aleatoric.energy_variance, 6 * p.aleatoric.energy_variance, rtol=1e-9)
+
+
+def test_members_evaluated_one_by_one_say_what_they_say_together():
+    """As `predict` does with large frames: 1,200 atoms here, whose members also are those of one cell."""
+    model, cell = ensemble(), carbon_crystal()
+    large = supercell(cell, (5, 5, 6))
+    assert large.n_atoms > MAX_ATOMS_PER_BATCH
+    p, q = model.predict([cell]), model.predict([large])
+    assert p.member_stress is not None
+    np.testing.assert_allclose(q.member_energy, 150 * p.member_energy, rtol=1e-9)
+    np.testing.assert_allclose(q.member_forces[:, :8], p.member_forces, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(q.noise_gradient[:, :8], p.noise_gradient, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(q.force_noise[:, :8], p.force_noise, rtol=1e-9)
+    np.testing.assert_allclose(q.features, p.features, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(q.member_stress, p.member_stress, rtol=1e-8, atol=1e-11)
+    np.testing.assert_allclose(q.stress_noise, p.stress_noise / 150, rtol=1e-8)
 
 
 def test_neighbors_of_a_skewed_cell_equal_a_brute_force_count(crystal: Frame):
