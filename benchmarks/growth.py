@@ -43,7 +43,7 @@ def water(n_atoms: int) -> Frame:
     return Frame.from_ase(cell.repeat(REPEATS[n_atoms]))
 
 
-def ensemble(frame: Frame, n_members: int) -> Ensemble:
+def ensemble(n_members: int) -> Ensemble:
     preset = Model()
     torch.manual_seed(0)
     arch = Architecture(
@@ -67,7 +67,7 @@ def peak() -> float:
 def measure(n_atoms: int, call: str, n_members: int) -> dict[str, float]:
     torch.set_num_threads(1)
     frame = water(n_atoms)
-    model = ensemble(frame, n_members)
+    model = ensemble(n_members)
     before = peak()
     model.predict([water(96)])  # everything imported and loaded
     began = time.process_time()
@@ -106,9 +106,9 @@ def main() -> None:
             found.append((n, row["seconds"], row["mib"]))
             each = 1e6 * row["seconds"] / n / arguments.members
             print(
-                f"{call}, {n} atoms, {row['neighbors']:.0f} neighbors: {row['seconds']:.3f} s ({each:.0f} µs per "
-                f"atom and member), search {row['search']:.3f} s, {row['mib']:.0f} MiB "
-                f"({1024 * row['mib'] / n:.0f} KiB/atom)",
+                f"{call}, {n} atoms, {row['neighbors']:.0f} neighbors: {row['seconds']:.3f} s "
+                f"({each:.0f} µs per atom and member), search {row['search']:.3f} s, "
+                f"{row['mib']:.0f} MiB ({1024 * row['mib'] / n:.0f} KiB/atom)",
                 flush=True,
             )
         n, seconds, mib = np.log(np.array(found)).T
