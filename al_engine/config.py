@@ -5,25 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    Tag,
 )
+
+from al_engine.samplers import Langevin, Sampler
+from al_engine.section import Section
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and a misspelled key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class System(Section):
@@ -54,7 +47,7 @@ class ASECalculator(Section):
     kind: Literal["ase"] = "ase"
     calculator: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")]
     """Import path of the class, such as ase.calculators.emt.EMT."""
-    keywords: dict[str, Any] = {}
+    keywords: dict[str, Any] = Field(default_factory=dict)
 
 
 class Labeling(Section):
@@ -112,75 +105,6 @@ class Training(Section):
     ema_decay: Share = 0.98
     compile: bool | None = None
     """Whether to compile the step (a minute or two at the start); default: where a training is long."""
-
-
-class _Dynamics(Section):
-    """What all kinds of dynamics have."""
-
-    temperatures_k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
-        300.0,
-        500.0,
-        700.0,
-    )
-    """Walkers take them in turn."""
-    n_walkers: Annotated[int, Field(gt=0, le=10_000)] = 24
-    n_steps: Annotated[int, Field(gt=0, le=100_000_000)] = 500
-    timestep_fs: PositiveFloat = 0.5
-    stride: PositiveInt = 20
-    """Every so many steps a frame becomes a candidate."""
-
-
-class Langevin(_Dynamics):
-    """NVT dynamics with a Langevin thermostat (BAOAB)."""
-
-    kind: Literal["langevin"] = "langevin"
-    friction_per_fs: PositiveFloat = 0.02
-
-
-class Nve(_Dynamics):
-    """Dynamics at constant energy (velocity Verlet); the temperatures are those of the first velocities."""
-
-    kind: Literal["nve"] = "nve"
-
-
-class NormalModes(Section):
-    """The given structures displaced along their normal modes; they should be near a minimum."""
-
-    kind: Literal["normal_modes"] = "normal_modes"
-    temperatures_k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (300.0, 700.0, 1200.0)
-    """Copies take them in turn; 3/2 N kB T is the most that all modes of a copy get together."""
-    n_frames: PositiveInt = 200
-    """Copies a generation."""
-
-
-class Rattle(Section):
-    """Copies of the given structures and of earlier audited frames, each atom displaced at random."""
-
-    kind: Literal["rattle"] = "rattle"
-    n_frames: PositiveInt = 200
-    """Copies a generation."""
-    rattle_ang: tuple[PositiveFloat, PositiveFloat] = (0.02, 0.2)
-    """Standard deviation of a displacement component: spread evenly from the first to the second, Å."""
-    strain: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
-    """Largest component of the random strain of a cell."""
-
-
-Dynamics = Langevin | Nve
-"""Kinds that move a batch of walkers."""
-
-
-def kind(value: Any) -> Any:
-    """Return the kind of a sampler in a campaign file: langevin where it does not say."""
-    return value.get("kind", "langevin") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
-Sampler = Annotated[
-    Annotated[Langevin, Tag("langevin")]
-    | Annotated[Nve, Tag("nve")]
-    | Annotated[NormalModes, Tag("normal_modes")]
-    | Annotated[Rattle, Tag("rattle")],
-    Discriminator(kind),
-]
 
 
 class Exits(Section):

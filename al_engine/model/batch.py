@@ -25,7 +25,7 @@ class FrameBatch:
         cells: Shape (n_frames, 3, 3), rows, Å.
         element: The same as rows of a unit matrix, shape (n_atoms, n_species), working precision.
         neighbor: Shape (n_atoms, n_slots).
-        reverse: Place of the same pair in the neighbor's row, in the flat table, shape (n_atoms, n_slots).
+        back: Slot of the same pair in the neighbor's row, shape (n_atoms, n_slots).
         shift: Whole cell vectors to the neighbor, shape (n_atoms, n_slots, 3), working precision.
         electrons: Charge (e) and number of unpaired electrons of each atom's frame, shape (n_atoms, 2).
         is_bulk: Whether all directions are periodic, so that there is a stress, shape (n_frames,).
@@ -39,7 +39,7 @@ class FrameBatch:
     frame_index: Tensor
     cells: Tensor
     neighbor: Tensor
-    reverse: Tensor
+    back: Tensor
     shift: Tensor
     padding: Tensor
     electrons: Tensor
@@ -56,6 +56,11 @@ class FrameBatch:
         cells = self.cells if cells is None else cells
         own = cells.index_select(-3, self.frame_index)
         return self.shift @ own + self.padding
+
+    @property
+    def reverse(self) -> Tensor:
+        """Place of the same pair in the neighbor's row, in the flat table, shape (n_atoms, n_slots)."""
+        return self.neighbor * self.neighbor.shape[1] + self.back
 
     @property
     def volume(self) -> Tensor:
@@ -122,7 +127,7 @@ def collate(
         frame_index=integers(np.repeat(np.arange(len(graphs)), counts)),
         cells=floats(np.stack([g.frame.cell for g in graphs])),
         neighbor=integers(neighbor),
-        reverse=integers(neighbor * n_slots + np.concatenate([t.back for t in tables])),
+        back=integers(np.concatenate([t.back for t in tables])),
         shift=floats(np.concatenate([t.shift for t in tables])),
         padding=floats(padding),
         electrons=floats(np.repeat(electrons, counts, axis=0)),

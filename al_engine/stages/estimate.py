@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from al_engine.config import CampaignConfig, Dynamics
+from al_engine.config import CampaignConfig
 from al_engine.errors import InputError
 from al_engine.exploration.group import Group
 from al_engine.frames import Frame, elements_of
@@ -20,6 +20,7 @@ from al_engine.lifecycle import GenerationState
 from al_engine.model.checkpoint import Provenance
 from al_engine.model.ensemble import Ensemble
 from al_engine.records import Generation, Label, LabeledFrame, LabelFailure, Origin
+from al_engine.samplers import Dynamics
 from al_engine.seeds import Stage, torch_seed
 from al_engine.stages.compute import configure
 from al_engine.stages.initial import initial_stage
@@ -28,7 +29,7 @@ from al_engine.stages.train import fresh_networks
 from al_engine.training.crossfit import assign_folds
 from al_engine.training.dataset import build_dataset
 from al_engine.training.optimizer import Optimizer
-from al_engine.training.trainer import batch_loss
+from al_engine.training.step import GradientStep
 
 _N_TIMED = 3
 _BEFORE_LABELS = (GenerationState.OPEN, GenerationState.TRAINED, GenerationState.EXPLORED)
@@ -139,12 +140,12 @@ def estimate(config: CampaignConfig, starts: Sequence[Frame], level: str) -> Est
     net = fresh_networks(config, dataset, sorted(energies), seed)
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
     optimizer = Optimizer(net)
+    gradients = GradientStep(net, config.training, compiled=False)
     index = rng.permutation(len(dataset))[: config.training.batch_size].tolist()
 
     def train_once() -> None:
         batch = dataset.batch(index, device=device, dtype=dtype)
-        optimizer.zero_grad()
-        torch.autograd.backward(batch_loss(net, batch, config.training, likelihood=True))
+        gradients(batch, likelihood=True)
         optimizer.step(0.0)
 
     seconds_training = _seconds(train_once, config.device)

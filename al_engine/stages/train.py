@@ -159,6 +159,7 @@ def fresh_networks(
         r_max=config.model.r_max_ang,
         mean_neighbors=max(1.0, float(neighbors.mean())),
         force_scale=max(1e-3, _rms(np.concatenate(dataset.forces))),
+        noise="white" if config.training.objective == "white" else config.training.length_scale,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

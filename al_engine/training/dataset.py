@@ -1,9 +1,9 @@
-"""Labeled frames prepared for training: graphs, interaction energies, forces, folds."""
+"""Labeled frames prepared for training: graphs, interaction energies, forces, folds; batches of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from al_engine.frames import Frame
 from al_engine.model.batch import FrameBatch, Graph, collate, graph
+from al_engine.model.neighbors import NeighborTable
 from al_engine.records import LabeledFrame, TrainingFrame
 
 
@@ -28,6 +29,7 @@ class TrainingBatch:
         fold: Shape (n_frames,).
         stress: Shape (n_frames, 3, 3), eV/Å³; zeros where a frame has none.
         has_stress: 1 where a frame has a stress, else 0, shape (n_frames,).
+        weight: 1, and 0 for a ghost that fills the batch up to a fixed shape, shape (n_frames,).
         any_stress: Whether one has; known without a look at the device.
     """
 
@@ -39,6 +41,7 @@ class TrainingBatch:
     fold: Tensor
     stress: Tensor
     has_stress: Tensor
+    weight: Tensor
     any_stress: bool
 
     @property
@@ -48,8 +51,20 @@ class TrainingBatch:
 
 
 @dataclass(frozen=True)
+class BatchShape:
+    """Sizes that every batch is filled up to, so that a compiled graph fits them all."""
+
+    n_frames: int
+    n_atoms: int
+    n_slots: int
+
+
+@dataclass
 class Dataset:
-    """All labeled frames of a training, in the order of the training set."""
+    """All labeled frames of a training, in the order of the training set.
+
+    Everything is put on the device once; a batch is a choice of rows there.
+    """
 
     graphs: tuple[Graph, ...]
     energies: NDArray[np.float64]
@@ -60,6 +75,12 @@ class Dataset:
     """NaN where a frame has none."""
     cutoff: float
     n_species: int
+    _whole: dict[tuple[torch.device, torch.dtype], TrainingBatch] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.n_atoms = np.array([g.frame.n_atoms for g in self.graphs])
+        self._first = np.cumsum(self.n_atoms) - self.n_atoms
+        self._n_slots = np.array([g.table.n_slots for g in self.graphs])
 
     @property
     def has_stress(self) -> NDArray[np.bool_]:
@@ -70,25 +91,103 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def batch(self, index: Sequence[int], *, device: torch.device, dtype: torch.dtype) -> TrainingBatch:
-        """Join the frames of `index`."""
-        graphs = [self.graphs[k] for k in index]
+    def shape(self, n_frames: int, n_atoms: int) -> BatchShape:
+        """Return the shape of batches of at most so many frames and atoms."""
+        n_slots = int(self._n_slots.max())
+        if len(set(self.n_atoms.tolist())) == 1:
+            return BatchShape(n_frames, n_frames * int(self.n_atoms[0]), n_slots)
+        return BatchShape(n_frames + 1, n_atoms + n_frames + 1, n_slots)  # room for a ghost in each place
 
-        def tensor(array: NDArray[np.generic], kind: torch.dtype) -> Tensor:
-            return torch.as_tensor(array, dtype=kind, device=device)
-
+    def batch(
+        self,
+        index: Sequence[int],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        shape: BatchShape | None = None,
+    ) -> TrainingBatch:
+        """Join the frames of `index`; with a shape, filled up with ghosts: lone atoms of weight 0."""
+        whole = self._on(device, dtype)
         chosen = np.asarray(index)
+        n_slots = int(self._n_slots[chosen].max())
+        counts, starts = self.n_atoms[chosen], self._first[chosen]
+        if shape is not None:
+            n_slots = shape.n_slots
+            n_ghosts = shape.n_frames - len(chosen)
+            if n_ghosts:
+                extra = np.ones(n_ghosts, dtype=np.int64)
+                extra[0] += shape.n_atoms - int(counts.sum()) - n_ghosts
+                chosen = np.concatenate([chosen, np.full(n_ghosts, len(self))])
+                counts = np.concatenate([counts, extra])
+                starts = np.concatenate([starts, np.full(n_ghosts, self.n_atoms.sum())])
+        first = np.cumsum(counts) - counts
+        within = np.arange(counts.sum()) - np.repeat(first, counts)
+        is_ghost = np.repeat(chosen == len(self), counts)
+        own = np.repeat(starts, counts) + np.where(is_ghost, 0, within)  # the one ghost, many times
+        move = np.arange(len(own)) - own
+
+        def integers(array: NDArray[np.int64]) -> Tensor:
+            return torch.as_tensor(array).to(device, non_blocking=True)
+
+        frames, atoms, moved = integers(chosen), integers(own), integers(move)
+        old = whole.frames
+        neighbor = old.neighbor[:, :n_slots].index_select(0, atoms) + moved[:, None]
         return TrainingBatch(
-            frames=collate(graphs, self.cutoff, self.n_species, device=device, dtype=dtype),
-            energy=tensor(self.energies[chosen], dtype),
-            forces=tensor(np.concatenate([self.forces[k] for k in index]), dtype),
-            n_modes=tensor(self.n_modes[chosen], dtype),
-            n_atoms=tensor(np.array([g.frame.n_atoms for g in graphs]), dtype),
-            fold=tensor(self.folds[chosen], torch.int64),
-            stress=tensor(np.nan_to_num(self.stresses[chosen]), dtype),
-            has_stress=tensor(self.has_stress[chosen], dtype),
-            any_stress=bool(self.has_stress[chosen].any()),
+            frames=FrameBatch(
+                positions=old.positions.index_select(0, atoms),
+                species=old.species.index_select(0, atoms),
+                element=old.element.index_select(0, atoms),
+                frame_index=integers(np.repeat(np.arange(len(chosen)), counts)),
+                cells=old.cells.index_select(0, frames),
+                neighbor=neighbor,
+                back=old.back[:, :n_slots].index_select(0, atoms),
+                shift=old.shift[:, :n_slots].index_select(0, atoms),
+                padding=old.padding[:, :n_slots].index_select(0, atoms),
+                electrons=old.electrons.index_select(0, atoms),
+                is_bulk=old.is_bulk.index_select(0, frames),
+                n_frames=len(chosen),
+            ),
+            energy=whole.energy.index_select(0, frames),
+            forces=whole.forces.index_select(0, atoms),
+            n_modes=whole.n_modes.index_select(0, frames),
+            n_atoms=integers(counts).to(dtype),
+            fold=whole.fold.index_select(0, frames),
+            stress=whole.stress.index_select(0, frames),
+            has_stress=whole.has_stress.index_select(0, frames),
+            weight=whole.weight.index_select(0, frames),
+            any_stress=bool(self.has_stress[np.asarray(index)].any()),
         )
+
+    def _on(self, device: torch.device, dtype: torch.dtype) -> TrainingBatch:
+        """All frames and one ghost on the device, made once."""
+        if (device, dtype) not in self._whole:
+
+            def tensor(array: NDArray[np.generic], kind: torch.dtype = dtype) -> Tensor:
+                return torch.as_tensor(array, dtype=kind, device=device)
+
+            graphs = [*self.graphs, _ghost(self.graphs[0])]
+            one, zero = np.ones(1), np.zeros(1)
+            self._whole[device, dtype] = TrainingBatch(
+                frames=collate(graphs, self.cutoff, self.n_species, device=device, dtype=dtype),
+                energy=tensor(np.concatenate([self.energies, zero])),
+                forces=tensor(np.concatenate([*self.forces, np.zeros((1, 3))])),
+                n_modes=tensor(np.concatenate([self.n_modes, one])),
+                n_atoms=tensor(np.concatenate([self.n_atoms, one])),
+                fold=tensor(np.concatenate([self.folds, zero]), torch.int64),
+                stress=tensor(np.concatenate([np.nan_to_num(self.stresses), np.zeros((1, 3, 3))])),
+                has_stress=tensor(np.concatenate([self.has_stress, zero])),
+                weight=tensor(np.concatenate([np.ones(len(self)), zero])),
+                any_stress=bool(self.has_stress.any()),
+            )
+        return self._whole[device, dtype]
+
+
+def _ghost(like: Graph) -> Graph:
+    """Return a lone atom."""
+    frame = Frame(like.frame.numbers[:1], np.zeros((1, 3)))
+    nothing = np.zeros((1, 1), dtype=np.int64)
+    table = NeighborTable(nothing, np.zeros((1, 1, 3), dtype=np.int64), nothing == 0, nothing)
+    return Graph(frame, like.species[:1], table)
 
 
 def build_dataset(

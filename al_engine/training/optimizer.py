@@ -18,20 +18,24 @@ class StackedMuon:
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], momentum: float = 0.95) -> None:
-        self.parameters = list(parameters)
+        by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            by_shape.setdefault(parameter.shape, []).append(parameter)
+        self.groups = list(by_shape.values())
         self.momentum = momentum
-        self.buffers = [torch.zeros_like(p) for p in self.parameters]
+        self.buffers = [torch.zeros_like(torch.stack(list(group))) for group in self.groups]
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """Take one step along the orthogonalized (Nesterov) momentum."""
-        for parameter, buffer in zip(self.parameters, self.buffers, strict=True):
-            if parameter.grad is None:
-                continue
-            buffer.lerp_(parameter.grad, 1 - self.momentum)
-            update = orthogonalized(torch.lerp(parameter.grad, buffer, self.momentum))
-            n_in, n_out = parameter.shape[-2:]
-            parameter.add_(update, alpha=-learning_rate * max(1.0, n_out / n_in) ** 0.5)
+        """Take one step along the orthogonalized (Nesterov) momentum; matrices of one shape together."""
+        for group, buffer in zip(self.groups, self.buffers, strict=True):
+            gradient = torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in group])
+            buffer.lerp_(gradient, 1 - self.momentum)
+            update = orthogonalized(torch.lerp(gradient, buffer, self.momentum))
+            n_in, n_out = buffer.shape[-2:]
+            scale = learning_rate * max(1.0, n_out / n_in) ** 0.5
+            for parameter, change in zip(group, update, strict=True):
+                parameter.add_(change, alpha=-scale)
 
 
 def orthogonalized(matrices: Tensor, n_iterations: int = 5) -> Tensor:
@@ -57,12 +61,6 @@ class Optimizer:
         rest = [p for p in net.parameters() if id(p) not in chosen]
         self.adam = torch.optim.Adam(rest, lr=1e-3, betas=(0.9, 0.99))
         self.adam_factor = adam_factor
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter in self.muon.parameters:
-            parameter.grad = None
-        self.adam.zero_grad()
 
     def step(self, learning_rate: float) -> None:
         """Take one step of both."""
