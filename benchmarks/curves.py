@@ -4,9 +4,9 @@
 
 gfn2: GFN2-xTB ethanol, 400 frames at 300-800 K; 3bpa: 3BPA, 500 frames at 300 K. Each point is a training of
 its own with its own schedule: ours by a number of steps, the peer by a budget, which goes to one network
-(`MACE`) or in fourths to a committee. CPU time of one thread with its children (compilers); tests are not
-counted. Points are added to the file as they come, and those that are in it are not computed again; a
-markdown table is printed and a figure written beside the file.
+(`MACE`) or in fourths to a committee. CPU time of one thread with children; tests are not counted, nor is
+the peer's compiler. Points are added to the file as they come, and those that are in it are not computed
+again; a markdown table is printed and a figure written beside the file.
 """
 
 from __future__ import annotations
