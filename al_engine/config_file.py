@@ -12,8 +12,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from al_engine.config import XTB, ASECalculator, CampaignConfig, Langevin, NormalModes, Nve, Rattle, Section
+from al_engine.config import XTB, ASECalculator, CampaignConfig
 from al_engine.errors import ConfigError, InputError
+from al_engine.samplers import Langevin, NormalModes, Npt, Nve, Rattle, UncertaintyBiased
+from al_engine.section import Section
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NODES = 100_000
@@ -23,6 +25,8 @@ _TAGS: dict[int | str, type[Section]] = {
     "ase": ASECalculator,
     "langevin": Langevin,
     "nve": Nve,
+    "npt": Npt,
+    "uncertainty_biased": UncertaintyBiased,
     "normal_modes": NormalModes,
     "rattle": Rattle,
 }

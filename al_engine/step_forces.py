@@ -11,20 +11,21 @@ if TYPE_CHECKING:
 class StepForces(NamedTuple):
     """Energies, forces and total standard deviations; float64, detached.
 
-    The last is there where the potential gives it; only some samplers ask for it.
-
     Attributes:
         energy: Mean over members, shape (n_frames,), eV.
         forces: Mean over members, shape (n_atoms, 3), eV/Å.
         energy_sd: Shape (n_frames,), eV.
         force_sd: Per-atom sqrt(trace / 3) of the force covariance without the rank-one term g gᵀ,
             which would cost a second backward pass, shape (n_atoms,), eV/Å.
-        energy_sd_gradient: Of the members' disagreement on the energy, sqrt(e var_m E_m): d / dx, shape
-            (n_atoms, 3), eV/Å (math 5).
+        bias: d / dx of the members' disagreement on the energy, sqrt(e var_m E_m), from their energies and
+            forces alone (math 5), shape (n_atoms, 3), eV/Å; None where the potential has no members.
+        virial: dE / d log(scale) where cell and positions of a frame are scaled, shape (n_frames,), eV;
+            None where no scale was asked for.
     """
 
     energy: Tensor
     forces: Tensor
     energy_sd: Tensor
     force_sd: Tensor
-    energy_sd_gradient: Tensor | None = None
+    bias: Tensor | None = None
+    virial: Tensor | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from al_engine.config import CampaignConfig, Langevin
+from al_engine.config import CampaignConfig
+from al_engine.samplers import Langevin
 
 _COLUMN = 36
 """Where the comments begin."""
@@ -64,7 +65,7 @@ training:
 
 exploration:
   sampler:
-    kind: langevin  # NVT dynamics with a Langevin thermostat; or nve, normal_modes, rattle
+    kind: langevin  # NVT dynamics with a Langevin thermostat; more: docs/samplers.md
     temperatures_k: [{temperatures}]  # walkers take them in turn
     n_walkers: {sampler.n_walkers}
     n_steps: {sampler.n_steps}  # planned for each walker

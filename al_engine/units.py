@@ -9,3 +9,6 @@ KB: Final[float] = float(_ase.kB)
 
 FORCE_TO_ACCELERATION: Final[float] = float(_ase.fs) ** 2
 """(eV/Å)/amu -> Å/fs²: ASE's internal time is Å sqrt(amu/eV), of which a fs is `ase.units.fs`."""
+
+GPA: Final[float] = float(_ase.GPa)
+"""eV/Å³ of a GPa."""

@@ -36,35 +36,42 @@ class Distances:
         self._walker = layout.frame_index.index_select(0, self._i)
         self._far = torch.full_like(layout.temperature, FAR**2)
         self._is_periodic = any(frame.is_periodic for frame in layout.frames)
-        if self._is_periodic:
-            inverse = [
-                np.where(frame.pbc, np.linalg.inv(frame.cell), 0.0) if frame.is_periodic else frame.cell * 0
-                for frame in layout.frames
-            ]
-            cells = np.stack([frame.cell for frame in layout.frames])
-            self._cell = layout.floats(cells).index_select(0, self._walker)
-            self._to_fraction = layout.floats(np.stack(inverse)).index_select(0, self._walker)
+        self._cell, self._to_fraction = self._cells(layout, layout.frames)
         radii = layout.floats(covalent_radii[np.concatenate([frame.numbers for frame in starts])])
         self._bond = radii[self._i] + radii[self._j]
-        at_start = self._squares(layout.floats(np.concatenate([frame.positions for frame in starts])))
-        self._is_bond = at_start.sqrt() < BONDED * self._bond
+        at_start = layout.floats(np.concatenate([frame.positions for frame in starts]))
+        squares = self._squares(at_start, *self._cells(layout, starts))
+        self._is_bond = squares.sqrt() < BONDED * self._bond
 
-    def _squares(self, positions: Tensor) -> Tensor:
+    def _cells(self, layout: Layout, frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
+        """Return cell and what makes its fractions, for each pair, shape (n_pairs, 3, 3)."""
+        inverse = [
+            np.where(frame.pbc, np.linalg.inv(frame.cell), 0.0) if frame.is_periodic else frame.cell * 0
+            for frame in frames
+        ]
+        cell, to_fraction = (layout.floats(np.stack(m)) for m in ([frame.cell for frame in frames], inverse))
+        return cell.index_select(0, self._walker), to_fraction.index_select(0, self._walker)
+
+    def _squares(self, positions: Tensor, cell: Tensor, to_fraction: Tensor) -> Tensor:
         """Return the squared distance of each pair, Å²."""
         between = positions.index_select(0, self._i) - positions.index_select(0, self._j)
         if self._is_periodic:
-            images = torch.bmm(between[:, None], self._to_fraction).round_()
-            between = between - torch.bmm(images, self._cell)[:, 0]
+            images = torch.bmm(between[:, None], to_fraction).round_()
+            between = between - torch.bmm(images, cell)[:, 0]
         return between.square().sum(1)
 
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Measure each walker; NaN where a position is.
+    def __call__(self, positions: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Measure each walker; NaN where a position is. `scale` is that of its cell, shape (n_walkers,).
 
         Returns:
             The smallest distance (Å), and the largest bond over the sum of its covalent radii (0 where
             there is no bond), both of shape (n_walkers,).
         """
-        squares = self._squares(positions)
+        cell, to_fraction = self._cell, self._to_fraction
+        if scale is not None:
+            by = scale.index_select(0, self._walker)[:, None, None]
+            cell, to_fraction = cell * by, to_fraction / by
+        squares = self._squares(positions, cell, to_fraction)
         nearest = self._far.scatter_reduce(0, self._walker, squares, "amin").sqrt()
         stretch = torch.where(self._is_bond, squares.sqrt() / self._bond, torch.zeros_like(squares))
         return nearest, torch.zeros_like(self._far).scatter_reduce(0, self._walker, stretch, "amax")

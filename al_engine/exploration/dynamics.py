@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from al_engine.config import Dynamics, Exits
+from al_engine.config import Exits
 from al_engine.exploration.forces import ForceField
 from al_engine.exploration.sampler import Sampled, Visit
 from al_engine.exploration.walkers import MAX_RESTARTS, Restart, Walk, walk
 from al_engine.frames import Frame
 from al_engine.progress import Progress
 from al_engine.records import Walker
+from al_engine.samplers import Dynamics, UncertaintyBiased
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class DynamicsSampler:
 
     @property
     def planned(self) -> Sequence[int]:
-        """All steps of the first walkers; none of those that follow."""
+        """All steps of the first walkers; none of those that follow, and none at all of biased ones."""
         n = self.settings.n_walkers
-        return [self.settings.n_steps] * n + [0] * n * MAX_RESTARTS
+        n_steps = 0 if isinstance(self.settings, UncertaintyBiased) else self.settings.n_steps
+        return [n_steps] * n + [0] * n * MAX_RESTARTS
 
     def __call__(self, audit: Sequence[tuple[int, int]]) -> Sampled:
         """Walk."""

@@ -17,7 +17,6 @@ from al_engine.exploration.layout import Layout
 from al_engine.exploration.state import State
 from al_engine.frames import Frame
 from al_engine.records import ExitReason
-from al_engine.units import FORCE_TO_ACCELERATION, KB
 
 
 class Watched(IntEnum):
@@ -48,10 +47,7 @@ class Exit(NamedTuple):
 
 
 class Watch:
-    """Compares what each walker does with its limits.
-
-    The instantaneous temperature is 2 E_kin / (3 n_mobile kB): the thermostat also moves the center of mass.
-    """
+    """Compares what each walker does with its limits."""
 
     def __init__(self, layout: Layout, exits: Exits, starts: Sequence[Frame], start_energy: Tensor) -> None:
         """Prepare for a layout.
@@ -62,19 +58,16 @@ class Watch:
             starts: Where they started: what is bonded there must stay so, if bonds must not break.
             start_energy: Their potential energies there, shape (n_walkers,), eV.
         """
-        self._index, self._start_energy = layout.frame_index, start_energy
+        self._layout, self._start_energy = layout, start_energy
         self._distances = Distances(layout, starts)
-        self._n_atoms = layout.floats(layout.counts)
-        self._zeros = torch.zeros_like(layout.temperature)
-        mobile = self._zeros.index_add(0, self._index, layout.inverse_mass.sign()[:, 0])
-        weight = 1 / (KB * FORCE_TO_ACCELERATION * layout.inverse_mass[:, 0] * 3 * mobile[self._index])
-        self._to_kelvin = weight.nan_to_num(posinf=0.0)  # a fixed atom has no temperature
+        self._n_atoms, self._kelvin = layout.floats(layout.counts), layout.kelvin
         bond = math.inf if exits.bond_stretch is None else exits.bond_stretch
+        same = torch.ones_like(layout.temperature)
         limits = {
-            Watched.CLASH: -exits.min_distance_ang + self._zeros,
-            Watched.BOND: bond + self._zeros,
-            Watched.FORCE_SD: exits.force_sd_ev_per_ang + self._zeros,
-            Watched.ENERGY: exits.energy_drift_ev_per_atom + self._zeros,
+            Watched.CLASH: -exits.min_distance_ang * same,
+            Watched.BOND: bond * same,
+            Watched.FORCE_SD: exits.force_sd_ev_per_ang * same,
+            Watched.ENERGY: exits.energy_drift_ev_per_atom * same,
             Watched.TEMPERATURE: exits.temperature_factor * layout.temperature,
         }
         self._limits = torch.stack([limits[row] for row in Watched])
@@ -88,15 +81,14 @@ class Watch:
             energy is from that of the start (eV/atom), the instantaneous temperature (K).
         """
         found = state.step_forces
-        nearest, stretch = self._distances(state.positions)
-        kelvin = state.velocities.square().sum(1) * self._to_kelvin
+        nearest, stretch = self._distances(state.positions, state.scale)
         return torch.stack(
             [
                 -nearest,
                 stretch,
-                self._zeros.scatter_reduce(0, self._index, found.force_sd, "amax"),
+                self._layout.largest(found.force_sd),
                 (found.energy - self._start_energy).abs() / self._n_atoms,
-                self._zeros.index_add(0, self._index, kelvin),
+                self._layout.sum(state.velocities.square().sum(1) * self._kelvin),
             ]
         )
 

@@ -15,9 +15,11 @@ from al_engine.step_forces import StepForces
 class BoundForces(Protocol):
     """A potential prepared for the atoms, cells and order of certain frames."""
 
-    def __call__(self, positions: Tensor, /) -> StepForces:
+    def __call__(self, positions: Tensor, scale: Tensor | None = None, /) -> StepForces:
         """Evaluate all frames at `positions`, shape (n_atoms, 3), float64, Å.
 
+        `scale`, shape (n_frames,), multiplies the cell of each frame as it was bound; only where it is
+        given, there is a virial.
         A value of one frame must not depend on the others: a frame that is not finite gives NaN of its own.
         """
         ...

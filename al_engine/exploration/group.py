@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from al_engine.config import Dynamics, Exits
+from al_engine.config import Exits
 from al_engine.exploration.exits import Watch, Watched
 from al_engine.exploration.forces import BoundForces, ForceField
 from al_engine.exploration.integrators import integrator
@@ -17,6 +17,7 @@ from al_engine.exploration.layout import Layout
 from al_engine.exploration.noise import Noise, initial_velocities
 from al_engine.exploration.state import State
 from al_engine.frames import Frame
+from al_engine.samplers import Dynamics, Npt
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,17 @@ class Group:
         device = force_field.device
         self.numbers = list(range(first, first + len(starts)))
         self._starts = list(starts)
-        self._noise = Noise(generators, [frame.n_atoms for frame in frames], device)
+        with_cell = isinstance(settings, Npt)
+        self._noise = Noise(generators, [frame.n_atoms + with_cell for frame in frames], device)
         self._bind(frames)
         positions = torch.as_tensor(np.concatenate([frame.positions for frame in frames]), device=device)
+        scale = positions.new_ones(len(starts)) if with_cell else None
         self.state = State(
             positions,
             torch.as_tensor(np.concatenate(velocities), device=device),
+            scale,
             positions.new_zeros(len(starts), 3),
-            self._forces(positions),
+            self._forces(positions, scale),
         )
         self._start_energy = self.state.step_forces.energy
         self.watch = self._watch()
@@ -81,7 +85,11 @@ class Group:
     def frames(self, state: State) -> list[Frame]:
         """Return the frames of the walkers in a state of this group."""
         places = self.layout.split(state.positions)
-        return [frame.moved_to(at) for frame, at in zip(self.layout.frames, places, strict=True)]
+        scales = [1.0] * len(places) if state.scale is None else state.scale.tolist()
+        return [
+            replace(frame, positions=at, cell=frame.cell * scale)
+            for frame, at, scale in zip(self.layout.frames, places, scales, strict=True)
+        ]
 
     def change(self, stay: Sequence[int], starts: Sequence[Start], first: int) -> None:
         """Go on with the walkers at some places (ascending) and, after them, new ones, numbered from `first`.
@@ -93,8 +101,10 @@ class Group:
         frames = [self.frames(self.state)[place] for place in stay] if stay else []
         self.numbers = [self.numbers[place] for place in stay]
         self._starts = [self._starts[place] for place in stay]
-        self._noise.keep(stay, atoms)
+        self._noise.keep(stay)
         self.state = self.state.only(index, atoms)
+        if self.state.scale is not None:  # the force field is bound anew
+            self.state = self.state._replace(scale=torch.ones_like(self.state.scale))
         self._start_energy = self._start_energy[index]
         if starts:
             new = Group(self._force_field, starts, self._settings, self._exits, first)
@@ -102,7 +112,7 @@ class Group:
             self.numbers += new.numbers
             self._starts += starts
             self._noise.join(new._noise)
-            self.state = State.joined([self.state, new.state])
+            self.state = State.joined(self.state, new.state)
             self._start_energy = torch.cat([self._start_energy, new._start_energy])
         self._bind(frames)
         self.watch = self._watch()

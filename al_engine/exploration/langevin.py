@@ -10,6 +10,7 @@ from torch import Tensor
 from al_engine.exploration.forces import BoundForces
 from al_engine.exploration.layout import Layout
 from al_engine.exploration.state import State
+from al_engine.step_forces import StepForces
 from al_engine.units import FORCE_TO_ACCELERATION, KB
 
 
@@ -30,12 +31,19 @@ class Baoab:
         self._keep = math.exp(-friction * dt)
         self._noise = torch.sqrt(-math.expm1(-2 * friction * dt) * KB * temperature * acceleration)
 
-    def __call__(self, state: State, noise: Tensor, forces_at: BoundForces) -> State:
-        """Advance by one time step; `noise` is standard normal, shape (n_atoms, 3)."""
+    def move(self, state: State, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return positions and velocities before the last half kick; `noise` is normal, (n_atoms, 3)."""
         velocities = torch.addcmul(state.velocities, self._kick, state.step_forces.forces)
         positions = torch.add(state.positions, velocities, alpha=self._half)
         velocities = torch.addcmul(velocities * self._keep, self._noise, noise)
-        positions = torch.add(positions, velocities, alpha=self._half)
+        return torch.add(positions, velocities, alpha=self._half), velocities
+
+    def kick(self, velocities: Tensor, found: StepForces) -> Tensor:
+        """Return the velocities after a half kick by these forces."""
+        return torch.addcmul(velocities, self._kick, found.forces)
+
+    def __call__(self, state: State, noise: Tensor, forces_at: BoundForces) -> State:
+        """Advance by one time step."""
+        positions, velocities = self.move(state, noise)
         found = forces_at(positions)
-        velocities = torch.addcmul(velocities, self._kick, found.forces)
-        return State(positions, velocities, state.memory, found)
+        return state._replace(positions=positions, velocities=self.kick(velocities, found), step_forces=found)

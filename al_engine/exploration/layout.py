@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from al_engine.frames import Frame
+from al_engine.units import FORCE_TO_ACCELERATION, KB
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,27 @@ class Layout:
     def counts(self) -> NDArray[np.int64]:
         """Atoms of each walker, shape (n_walkers,)."""
         return np.array([frame.n_atoms for frame in self.frames])
+
+    @property
+    def kelvin(self) -> Tensor:
+        """Temperature that each atom adds to its walker's for a unit of v², shape (n_atoms,), K fs²/Å².
+
+        The instantaneous temperature is 2 E_kin / (3 n_mobile kB): the thermostat also moves the center of
+        mass; a fixed atom has none.
+        """
+        mobile = torch.zeros_like(self.temperature).index_add(
+            0, self.frame_index, self.inverse_mass.sign()[:, 0]
+        )
+        weight = 1 / (KB * FORCE_TO_ACCELERATION * self.inverse_mass[:, 0] * 3 * mobile[self.frame_index])
+        return weight.nan_to_num(posinf=0.0)
+
+    def sum(self, per_atom: Tensor) -> Tensor:
+        """Sum a per-atom tensor over each walker, shape (n_walkers,)."""
+        return torch.zeros_like(self.temperature).index_add(0, self.frame_index, per_atom)
+
+    def largest(self, per_atom: Tensor) -> Tensor:
+        """Return the largest of a per-atom tensor of each walker, at least 0, shape (n_walkers,)."""
+        return torch.zeros_like(self.temperature).scatter_reduce(0, self.frame_index, per_atom, "amax")
 
     def floats(self, values: ArrayLike) -> Tensor:
         """Put numbers beside the other tensors, float64."""

@@ -24,40 +24,44 @@ class Noise:
     def __init__(
         self,
         generators: Sequence[np.random.Generator],
-        n_atoms: Sequence[int],
+        n_rows: Sequence[int],
         device: torch.device,
         n_ahead: int = 64,
     ) -> None:
-        self._generators, self._n_atoms = list(generators), list(n_atoms)
+        """Prepare; `n_rows` are the rows of three numbers that each walker needs in a step."""
+        self._generators, self._n_rows = list(generators), list(n_rows)
         self._device, self._n_ahead = device, n_ahead
         self._drawn, self._used = self._draw(0), 0
 
     def _draw(self, n_steps: int) -> Tensor:
         drawn = [
             rng.standard_normal((n_steps, n, 3))
-            for rng, n in zip(self._generators, self._n_atoms, strict=True)
+            for rng, n in zip(self._generators, self._n_rows, strict=True)
         ]
         return torch.as_tensor(np.concatenate(drawn, axis=1), device=self._device)
 
     def next(self) -> Tensor:
-        """Return the numbers of the next step, shape (n_atoms, 3)."""
+        """Return the numbers of the next step, shape (sum of the rows, 3)."""
         if self._used == len(self._drawn):
             self._drawn, self._used = self._draw(self._n_ahead), 0
         self._used += 1
         return self._drawn[self._used - 1]
 
-    def keep(self, walkers: Sequence[int], atoms: Tensor) -> None:
-        """Go on for some walkers only, given by their indices and those of their atoms."""
+    def keep(self, walkers: Sequence[int]) -> None:
+        """Go on for some walkers only, given by their places."""
+        last = np.cumsum(self._n_rows)
+        rows = [np.arange(last[w] - self._n_rows[w], last[w]) for w in walkers]
+        index = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
+        self._drawn = self._drawn[:, torch.as_tensor(index, device=self._device)]
         self._generators = [self._generators[w] for w in walkers]
-        self._n_atoms = [self._n_atoms[w] for w in walkers]
-        self._drawn = self._drawn[:, atoms]
+        self._n_rows = [self._n_rows[w] for w in walkers]
 
     def join(self, other: Noise) -> None:
         """Go on with the walkers of `other`, which has given no numbers yet, after these."""
         left = self._drawn[self._used :]
         self._drawn, self._used = torch.cat([left, other._draw(len(left))], dim=1), 0
         self._generators += other._generators
-        self._n_atoms += other._n_atoms
+        self._n_rows += other._n_rows
 
 
 def initial_velocities(frame: Frame, temperature: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from al_engine.config import NormalModes
 from al_engine.exploration.forces import ForceField
 from al_engine.exploration.layout import inverse_masses
 from al_engine.exploration.rattle import MIN_DISTANCE_ANG
 from al_engine.exploration.sampler import Sampled, Visit
 from al_engine.frames import Frame, minimum_distance
+from al_engine.samplers import NormalModes
 from al_engine.units import FORCE_TO_ACCELERATION, KB
 
 Array = NDArray[np.float64]

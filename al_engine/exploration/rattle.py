@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from al_engine.config import Rattle
 from al_engine.exploration.group import Start
 from al_engine.exploration.sampler import Sampled, Visit
 from al_engine.frames import Frame, minimum_distance
+from al_engine.samplers import Rattle
 
 MIN_DISTANCE_ANG = 0.5
 """Rattled atoms do not come closer."""

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from al_engine.config import Dynamics, Exits
+from al_engine.config import Exits
 from al_engine.exploration.exits import Exit
 from al_engine.exploration.forces import ForceField
 from al_engine.exploration.group import Group, Start
 from al_engine.frames import Frame
 from al_engine.progress import Progress, silent
 from al_engine.records import ExitReason
+from al_engine.samplers import Dynamics
 
 __all__ = ["MAX_RESTARTS", "Restart", "Start", "Walk", "walk"]
 

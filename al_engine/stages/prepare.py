@@ -21,6 +21,7 @@ from al_engine.records import Campaign
 from al_engine.stages.compute import resolve_compute
 from al_engine.stages.files import labeled_frames
 from al_engine.stages.initial import initial_stage
+from al_engine.stages.samplers import check_samplers
 from al_engine.structures import read_structure
 
 _PACKAGES = ("al-engine", "torch", "e3nn", "ase", "numpy", "xtb", "tblite")
@@ -56,6 +57,7 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
     with blaming("reference"):
         check_reference(resolved.reference, starts)
     _check_initial(resolved, starts)
+    check_samplers(resolved.exploration, starts)
     campaign = Campaign(
         name=config.name,
         config=resolved.model_dump_json(),
@@ -116,6 +118,7 @@ def changed_config(
     )
     with blaming("device"):
         resolve_device(resolved.device)
+    check_samplers(resolved.exploration, starts)
     with blaming("test_set"):
         resolved = resolved.model_copy(update={"test_set": _test_set(new.test_set, folder, starts)})
     for k, (system, frame) in enumerate(zip(new.systems, starts, strict=False)):

@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from al_engine.config import CampaignConfig, NormalModes, Rattle
+from al_engine.config import CampaignConfig, Exploration
+from al_engine.errors import InputError, blaming
 from al_engine.exploration.dynamics import DynamicsSampler
 from al_engine.exploration.forces import ForceField
 from al_engine.exploration.normal_modes import NormalModeSampler
@@ -19,6 +20,7 @@ from al_engine.exploration.walkers import MAX_RESTARTS, Start
 from al_engine.frames import Frame
 from al_engine.progress import Progress
 from al_engine.records import LabeledFrame, Origin
+from al_engine.samplers import NormalModes, Npt, Rattle
 from al_engine.seeds import Stage, generator, torch_seed
 
 _STREAMS: Final = 100_000
@@ -58,9 +60,10 @@ class Surroundings:
             n_before: How many have been in its place before.
         """
         place, turn = walker % len(self.starts), walker // len(self.starts)
-        system = _system(self.starts[place])
+        any_cell = isinstance(self.config.exploration.samplers[number], Npt)
+        system = _system(self.starts[place], any_cell=any_cell)
         audited = (item.frame for item in self.labeled if item.origin is Origin.AUDIT)
-        own = [frame for frame in (*self.starts, *audited) if _system(frame) == system]
+        own = [f for f in (*self.starts, *audited) if _system(f, any_cell=any_cell) == system]
         stream = self._stream(number, walker, n_before)
         rng = generator(self.config.seed, self.generation, Stage.STARTS, stream)
         return Start(
@@ -74,10 +77,26 @@ class Surroundings:
         return generator(self.config.seed, self.generation, Stage.WALKER, self._stream(number, k))
 
 
-def _system(frame: Frame) -> tuple[object, ...]:
-    """What stays the same along a walk: atoms, cell, charge, multiplicity, fixed atoms."""
-    arrays = (frame.numbers, frame.cell, frame.pbc, frame.fixed_mask)
+def _system(frame: Frame, *, any_cell: bool) -> tuple[object, ...]:
+    """What stays the same along a walk: atoms, cell (or not), charge, multiplicity, fixed atoms."""
+    arrays = (frame.numbers, frame.pbc, frame.fixed_mask, *(() if any_cell else (frame.cell,)))
     return (frame.charge, frame.multiplicity, *(array.tobytes() for array in arrays))
+
+
+def check_samplers(exploration: Exploration, starts: Sequence[Frame]) -> None:
+    """Raise where a sampler cannot do a structure.
+
+    Raises:
+        InputError: Names the sampler and the structure.
+    """
+    for number, settings in enumerate(exploration.samplers):
+        key = ("sampler",) if number == 0 else ("extra_samplers", number - 1)
+        with blaming("exploration", *key, "kind"):
+            unfit = [f.formula for f in starts if not f.pbc.all() or f.fixed_mask.any()]
+            if isinstance(settings, Npt) and unfit:
+                raise InputError(
+                    f"constant pressure needs three periodic directions and no fixed atom; not so {unfit[0]}"
+                )
 
 
 def samplers_of(around: Surroundings, force_field: ForceField, progress: Progress) -> list[Sampler]:

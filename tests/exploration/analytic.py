@@ -40,14 +40,14 @@ class Wells:
     broken: tuple[float, float] = (float("nan"), float("nan"))
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[[Tensor], StepForces]:
+    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
         counts = [frame.n_atoms for frame in frames]
         index = torch.as_tensor(np.repeat(np.arange(len(frames)), counts))
         anchor = torch.as_tensor(np.concatenate([row(frame.numbers).positions for frame in frames]))
         numbers = np.concatenate([frame.numbers for frame in frames])
         quartic = torch.as_tensor([self.quartic.get(int(z), 0.0) for z in numbers], dtype=torch.float64)
 
-        def forces_at(positions: Tensor) -> StepForces:
+        def forces_at(positions: Tensor, _scale: Tensor | None = None) -> StepForces:
             d = positions - anchor
             square = d.square().sum(1)
             energy = self.stiffness / 2 * square + quartic / 4 * square**2
@@ -74,10 +74,10 @@ class LennardJonesDimers:
     sigma: float = 3.4  # Å
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[[Tensor], StepForces]:
+    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
         assert all(frame.n_atoms == 2 for frame in frames)
 
-        def forces_at(positions: Tensor) -> StepForces:
+        def forces_at(positions: Tensor, _scale: Tensor | None = None) -> StepForces:
             between = positions[1::2] - positions[::2]
             r2 = between.square().sum(1)
             s6 = (self.sigma**2 / r2) ** 3
@@ -97,14 +97,61 @@ class Springs:
     rest: np.ndarray
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[[Tensor], StepForces]:
+    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
         matrix, rest = torch.tensor(self.matrix), torch.tensor(self.rest).reshape(1, -1)
 
-        def forces_at(positions: Tensor) -> StepForces:
+        def forces_at(positions: Tensor, _scale: Tensor | None = None) -> StepForces:
             shift = positions.reshape(len(frames), -1) - rest
             pull = shift @ matrix
             energy = 0.5 * (shift * pull).sum(1)
             zeros = torch.zeros(len(positions), dtype=torch.float64)
             return StepForces(energy, -pull.reshape(-1, 3), torch.zeros_like(energy), zeros)
+
+        return forces_at
+
+
+@dataclass(frozen=True)
+class Gas:
+    """Atoms that feel nothing, in cells that cost energy: E = stiffness/2 (V/volume - 1)²."""
+
+    stiffness: float = 0.0  # eV
+    volume: float = 1.0  # Å³
+    device: torch.device = CPU
+
+    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+        at_bind = torch.tensor([abs(np.linalg.det(frame.cell)) for frame in frames])
+
+        def forces_at(positions: Tensor, scale: Tensor) -> StepForces:
+            over = at_bind * scale**3 / self.volume - 1
+            zeros = torch.zeros(len(positions), dtype=torch.float64)
+            energy = self.stiffness / 2 * over**2
+            virial = 3 * self.stiffness * over * (over + 1)  # 3 V dE/dV
+            return StepForces(energy, torch.zeros_like(positions), zeros[: len(frames)], zeros, None, virial)
+
+        return forces_at
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Atoms in wells about the origin whose members disagree: var_m E_m = (a x)² + b, by walker."""
+
+    stiffness: float = 5.0  # eV/Å²
+    slope: float = 0.5  # eV/Å
+    floor: float = 0.01  # eV²
+    device: torch.device = CPU
+
+    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+        index = torch.as_tensor(np.repeat(np.arange(len(frames)), [frame.n_atoms for frame in frames]))
+
+        def forces_at(positions: Tensor, _scale: Tensor | None = None) -> StepForces:
+            zeros = torch.zeros(len(frames), dtype=torch.float64)
+            energy = zeros.index_add(0, index, self.stiffness / 2 * positions.square().sum(1))
+            along = zeros.index_add(0, index, self.slope * positions[:, 0])
+            sd = (along.square() + self.floor).sqrt()
+            bias = torch.zeros_like(positions)
+            bias[:, 0] = (self.slope * along / sd)[index]
+            return StepForces(
+                energy, -self.stiffness * positions, sd, torch.zeros(len(positions)).double(), bias
+            )
 
         return forces_at

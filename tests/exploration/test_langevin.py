@@ -7,10 +7,10 @@ from analytic import CPU, NEVER, LennardJonesDimers, Wells, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_engine.config import Langevin, Nve
 from al_engine.exploration.noise import Noise, initial_velocities
 from al_engine.exploration.walkers import Start, walk
 from al_engine.frames import Frame
+from al_engine.samplers import Langevin, Nve
 from al_engine.units import FORCE_TO_ACCELERATION, KB
 
 
@@ -79,8 +79,8 @@ def test_initial_velocities_have_the_set_temperature():
     assert kelvin == pytest.approx(500, rel=5 * np.sqrt(2 / (3 * n)))  # variance of 3n values
 
 
-def stream(seeds: list[int], n_atoms: list[int], n_ahead: int) -> Noise:
-    return Noise([np.random.default_rng(s) for s in seeds], n_atoms, CPU, n_ahead)
+def stream(seeds: list[int], n_rows: list[int], n_ahead: int) -> Noise:
+    return Noise([np.random.default_rng(s) for s in seeds], n_rows, CPU, n_ahead)
 
 
 def test_noise_depends_neither_on_the_steps_drawn_at_a_time_nor_on_other_walkers():
@@ -92,6 +92,6 @@ def test_noise_depends_neither_on_the_steps_drawn_at_a_time_nor_on_other_walkers
         if step > 11:
             assert torch.equal(both[4:], late.next())
         if step == 6:
-            together.keep([1, 2], torch.tensor([2, 3, 4, 5]))
+            together.keep([1, 2])
         if step == 11:  # in the middle of what was drawn
             together.join(stream([4], [2], 3))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from al_engine.config import NormalModes
 from al_engine.exploration.normal_modes import NormalModeSampler, displaced, hessian, normal_modes
 from al_engine.frames import Frame
+from al_engine.samplers import NormalModes
 from al_engine.units import FORCE_TO_ACCELERATION, KB
 
 

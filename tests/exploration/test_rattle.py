@@ -6,10 +6,10 @@ from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_engine.config import Rattle
 from al_engine.exploration.group import Start
 from al_engine.exploration.rattle import RattleSampler, rattled, strained
 from al_engine.frames import Frame, minimum_distance
+from al_engine.samplers import Rattle
 
 
 @settings(max_examples=30, deadline=None)

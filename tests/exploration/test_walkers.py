@@ -8,10 +8,10 @@ from analytic import NEVER, LennardJonesDimers, Wells, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_engine.config import Langevin
 from al_engine.exploration.walkers import MAX_RESTARTS, Start, Walk, walk
 from al_engine.frames import Frame
 from al_engine.records import ExitReason
+from al_engine.samplers import Langevin
 
 RUN = Langevin(timestep_fs=0.5, friction_per_fs=0.05, n_steps=150, stride=1)
 SHAPES = ([1], [1, 6], [8, 1, 1], [1], [6, 1, 1, 1, 1])

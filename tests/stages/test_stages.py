@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from al_engine.config import CampaignConfig, System
 from al_engine.errors import AlEngineError, InputError
+from al_engine.exploration.rattle import rattled
 from al_engine.extxyz import to_extxyz
 from al_engine.frames import Frame
 from al_engine.labeling import level_of_theory
@@ -152,6 +153,24 @@ def test_several_samplers_search_together_and_only_unbiased_steps_are_audited(in
     assert explore_stage(alone, 1, model, initial, starts=[water()]).draws == ()
 
 
+def test_walkers_at_constant_pressure_change_their_cells_and_start_from_audited_ones():
+    crystals = [Frame.from_ase(bulk("Cu", cubic=True))]
+    crystals += [rattled(crystals[0], 0.1, np.random.default_rng(k)) for k in range(8)]
+    items = [labeled(frame) for frame in crystals]
+    model = train_stage(config(), 1, items, {}).model
+    walks = SMALL["exploration"]["sampler"] | {"kind": "npt", "n_steps": 40}
+    search = config(exploration={"sampler": walks})
+    first = explore_stage(search, 1, model, items, starts=crystals[:1])
+    cells = {frame.cell.tobytes() for frame in first.frames}
+    assert len(cells) > 10
+    audited = {d.frame_id for d in first.draws if d.frame_id is not None}
+    items += [labeled(f, 1, Origin.AUDIT) for f in first.frames if f.frame_id in audited]
+    second = explore_stage(search, 2, model, items, starts=crystals[:1])
+    starts = {w.start_frame_id for w in second.walkers}
+    assert starts & audited
+    assert starts <= audited | {crystals[0].frame_id}
+
+
 def test_a_model_that_got_worse_on_an_earlier_audit_is_found(initial: list[LabeledFrame]):
     audit = [labeled(water(50 + k), 1, Origin.AUDIT, f"g1w{k}") for k in range(8)]
     good = train_stage(config(training=SMALL["training"] | {"n_steps": 200}), 1, initial, {}).model
@@ -187,6 +206,11 @@ def test_initial_frames_are_distinct_and_hold_each_isolated_atom():
         ({"budget": {"labels": 5}}, ("budget", "labels"), "generation 0 alone needs 11 labels"),
         ({"model": SMALL["model"] | {"r_max_ang": 1.0}}, ("model", "r_max_ang"), "1.32 Å"),
         ({"test_set": "no.xyz"}, ("test_set",), "is not a file"),
+        (
+            {"exploration": {"extra_samplers": [{"kind": "rattle"}, {"kind": "npt"}]}},
+            ("exploration", "extra_samplers", 1, "kind"),
+            "no fixed atom; not so H2O",
+        ),
         ({"test_set": "water.xyz"}, ("test_set",), "no labeled frame"),
     ],
 )  # fmt: skip
