@@ -111,10 +111,10 @@ def main() -> None:
                 f"{row['mib']:.0f} MiB ({1024 * row['mib'] / n:.0f} KiB/atom)",
                 flush=True,
             )
-        n, seconds, mib = np.log(np.array(found)).T
-        print(
-            f"{call}: time ~ n^{np.polyfit(n, seconds, 1)[0]:.2f}, memory ~ n^{np.polyfit(n, mib, 1)[0]:.2f}"
-        )
+        if len(found) > 1:
+            n, *values = np.log(np.array(found)).T
+            time_power, memory_power = (np.polyfit(n, value, 1)[0] for value in values)
+            print(f"{call}: time ~ n^{time_power:.2f}, memory ~ n^{memory_power:.2f}")
 
 
 if __name__ == "__main__":
