@@ -140,27 +140,39 @@ def table(points: Sequence[Point]) -> str:
 
 
 def draw(points: Sequence[Point], file: Path) -> None:
-    """A panel a test."""
+    """A panel a test, a line a method and seed."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = [
-        (data, label) for data in dict.fromkeys(p.data for p in points) for label in TESTS[data].values()
-    ]
-    figure, axes = pyplot.subplots(
-        len(panels) // 3, 3, figsize=(11, 3.4 * len(panels) // 3), squeeze=False, layout="constrained"
+    methods = sorted({p.method for p in points})
+    sets = list(dict.fromkeys(p.data for p in points))
+    figure, rows = pyplot.subplots(
+        len(sets), 3, figsize=(11, 3.4 * len(sets) + 0.5), squeeze=False, layout="constrained"
     )
-    for axis, (data, label) in zip(axes.flat, panels, strict=True):
-        chosen = sorted((p for p in points if p.data == data), key=lambda p: p.cpu_s)
-        for method in sorted({p.method for p in chosen}):
-            line = [(p.cpu_s, 1000 * p.force_rmse_ev_per_ang[label]) for p in chosen if p.method == method]
-            axis.loglog(*zip(*line, strict=True), "o-", label=method)
-        axis.set(title=f"{data}, {label}", xlabel="CPU time of training (s)", ylabel="force RMSE (meV/Å)")
-        axis.grid(visible=True, which="both", alpha=0.3)
-    axes.flat[0].legend()
+    for data, axes in zip(sets, rows, strict=True):
+        for label, axis in zip(TESTS[data].values(), axes, strict=True):
+            for k, method in enumerate(methods):
+                chosen = sorted((p for p in points if (p.data, p.method) == (data, method)), key=_cost)
+                for seed in {p.seed for p in chosen}:
+                    line = [p for p in chosen if p.seed == seed]
+                    errors = [1000 * p.force_rmse_ev_per_ang[label] for p in line]
+                    axis.plot(list(map(_cost, line)), errors, "o-", color=f"C{k}", label=method)
+            axis.set(xscale="log", yscale="log", title=f"{data}, {label}")
+            axis.set(xlabel="CPU time of training (s)", ylabel="force RMSE (meV/Å)")
+            for side in (axis.xaxis, axis.yaxis):
+                side.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+                side.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
+                side.set_minor_formatter(matplotlib.ticker.NullFormatter())
+            axis.grid(visible=True, which="both", alpha=0.3)
+    handles = [pyplot.Line2D([], [], marker="o", color=f"C{k}", label=m) for k, m in enumerate(methods)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(methods))
     figure.savefig(file, dpi=150)
+
+
+def _cost(point: Point) -> float:
+    return point.cpu_s
 
 
 def _rms(errors: np.ndarray) -> float:

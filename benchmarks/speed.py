@@ -16,6 +16,7 @@ import copy
 import json
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,7 @@ from al_engine.stages.train import atomic_energies, fresh_networks
 from al_engine.training.crossfit import assign_folds
 from al_engine.training.dataset import TrainingBatch, build_dataset
 from al_engine.training.optimizer import Optimizer
-from al_engine.training.trainer import batch_loss
+from al_engine.training.step import GradientStep
 
 PEER = Path(__file__).parent / "peer" / "mace_speed.py"
 CONFIG = CampaignConfig(name="speed", systems=(System(structure="-"),), device="cpu")
@@ -77,16 +78,21 @@ def steps(items: Sequence[LabeledFrame], *, compiled: bool) -> Iterator[tuple[st
     yield "stacked, mean force alone", "inference", mean_force(frozen, batch)
     yield "loop over single members", "inference", inference(frozen_singles, batch)
     for likelihood, loss in ((True, "likelihood"), (False, "squared errors")):
+        single = f"loop over single members, {loss}"
         yield f"stacked, {loss}", "training", training([net], batch, likelihood=likelihood)
-        yield f"loop over single members, {loss}", "training", training(singles, batch, likelihood=likelihood)
+        yield single, "training", training(singles, batch, likelihood=likelihood)
     if compiled:
         yield from compiled_steps(net, batch)
 
 
 def compiled_steps(net: StackedPotential, batch: TrainingBatch) -> Iterator[tuple[str, str, Step]]:
-    """Yield the compiled steps: here the compiled training step and the compiled forces plug in."""
-    del net, batch
-    yield from ()
+    """Yield the compiled steps, ready to be timed; here compiled inference plugs in, too."""
+    for likelihood, loss in ((True, "likelihood"), (False, "squared errors")):
+        run = training([net], batch, likelihood=likelihood, compiled=True)
+        began = time.process_time()
+        run()
+        print(f"compiled in {time.process_time() - began:.0f} s", file=sys.stderr, flush=True)
+        yield f"stacked, {loss}, compiled", "training", run
 
 
 def inference(nets: Sequence[StackedPotential], batch: TrainingBatch) -> Step:
@@ -118,14 +124,15 @@ def mean_force(net: StackedPotential, batch: TrainingBatch) -> Step:
     return run
 
 
-def training(nets: Sequence[StackedPotential], batch: TrainingBatch, *, likelihood: bool) -> Step:
+def training(
+    nets: Sequence[StackedPotential], batch: TrainingBatch, *, likelihood: bool, compiled: bool = False
+) -> Step:
     """One step of every network, one after another."""
-    pairs = [(net, Optimizer(net)) for net in nets]
+    pairs = [(GradientStep(net, CONFIG.training, compiled=compiled), Optimizer(net)) for net in nets]
 
     def run() -> None:
-        for net, optimizer in pairs:
-            optimizer.zero_grad()
-            torch.autograd.backward(batch_loss(net, batch, CONFIG.training, likelihood=likelihood))
+        for gradients, optimizer in pairs:
+            gradients(batch, likelihood=likelihood)
             optimizer.step(1e-5)
 
     return run
