@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from al_engine.config import XTB, ASECalculator, CampaignConfig
 from al_engine.errors import ConfigError, InputError
-from al_engine.samplers import Langevin, NormalModes, Npt, Nve, Rattle, UncertaintyBiased
+from al_engine.samplers import Langevin, NormalModes, Npt, Nve, Rattle, ReactionPath, UncertaintyBiased
 from al_engine.section import Section
 
 MAX_CONFIG_BYTES = 1_000_000
@@ -28,6 +28,7 @@ _TAGS: dict[int | str, type[Section]] = {
     "npt": Npt,
     "uncertainty_biased": UncertaintyBiased,
     "normal_modes": NormalModes,
+    "reaction_path": ReactionPath,
     "rattle": Rattle,
 }
 """pydantic names the chosen variant in the path of an error; the file does not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
 from al_engine.section import Section
 
@@ -79,6 +79,20 @@ class Rattle(Section):
     """Largest component of the random strain of a cell."""
 
 
+class ReactionPath(Section):
+    """A nudged elastic band between two of the systems; its images are candidates as it relaxes."""
+
+    kind: Literal["reaction_path"] = "reaction_path"
+    ends: tuple[NonNegativeInt, NonNegativeInt] = (0, 1)
+    """Which of `systems`, counted from 0; they have the same atoms in the same order."""
+    n_images: PositiveInt = 9
+    """Between the ends."""
+    n_steps: PositiveInt = 100
+    """Of the optimizer; in the second half the highest image climbs."""
+    stride: PositiveInt = 10
+    """Every so many steps the images become candidates."""
+
+
 Dynamics = Langevin | Nve | Npt | UncertaintyBiased
 """Kinds that move a batch of walkers."""
 
@@ -94,6 +108,7 @@ Sampler = Annotated[
     | Annotated[Npt, Tag("npt")]
     | Annotated[UncertaintyBiased, Tag("uncertainty_biased")]
     | Annotated[NormalModes, Tag("normal_modes")]
+    | Annotated[ReactionPath, Tag("reaction_path")]
     | Annotated[Rattle, Tag("rattle")],
     Discriminator(kind),
 ]

@@ -36,9 +36,9 @@ class CellRescaling:
         self._layout = layout
         counts, places = layout.counts, np.arange(len(layout.frames))
         self._atom_rows = torch.as_tensor(
-            np.arange(counts.sum()) + np.repeat(places, counts), device=layout.frame_index.device
+            np.arange(counts.sum()) + np.repeat(places, counts), device=layout.device
         )
-        self._cell_rows = torch.as_tensor(np.cumsum(counts) + places, device=layout.frame_index.device)
+        self._cell_rows = torch.as_tensor(np.cumsum(counts) + places, device=layout.device)
         self._volume = layout.floats([abs(np.linalg.det(frame.cell)) for frame in layout.frames])
         self._twice_kinetic = (1 / (FORCE_TO_ACCELERATION * layout.inverse_mass[:, 0])).nan_to_num(posinf=0.0)
         self._pressure = settings.pressure_gpa * GPA

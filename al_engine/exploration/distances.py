@@ -32,7 +32,7 @@ class Distances:
         pairs = [np.stack(np.triu_indices(count, 1)) for count in counts]
         first = np.cumsum(counts) - counts
         index = np.concatenate([pair + at for pair, at in zip(pairs, first, strict=True)], axis=1)
-        self._i, self._j = torch.as_tensor(index, device=layout.frame_index.device)
+        self._i, self._j = torch.as_tensor(index, device=layout.device)
         self._walker = layout.frame_index.index_select(0, self._i)
         self._far = torch.full_like(layout.temperature, FAR**2)
         self._is_periodic = any(frame.is_periodic for frame in layout.frames)

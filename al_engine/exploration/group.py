@@ -96,7 +96,7 @@ class Group:
 
         What those that stay do next does not change.
         """
-        index = torch.as_tensor(stay, dtype=torch.int64, device=self.layout.frame_index.device)
+        index = torch.as_tensor(stay, dtype=torch.int64, device=self.layout.device)
         atoms = torch.isin(self.layout.frame_index, index).nonzero()[:, 0]
         frames = [self.frames(self.state)[place] for place in stay] if stay else []
         self.numbers = [self.numbers[place] for place in stay]

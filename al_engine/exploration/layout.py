@@ -49,6 +49,11 @@ class Layout:
         return np.array([frame.n_atoms for frame in self.frames])
 
     @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.frame_index.device
+
+    @property
     def kelvin(self) -> Tensor:
         """Temperature that each atom adds to its walker's for a unit of v², shape (n_atoms,), K fs²/Å².
 
@@ -71,7 +76,7 @@ class Layout:
 
     def floats(self, values: ArrayLike) -> Tensor:
         """Put numbers beside the other tensors, float64."""
-        return torch.as_tensor(values, dtype=torch.float64, device=self.frame_index.device)
+        return torch.as_tensor(values, dtype=torch.float64, device=self.device)
 
     def split(self, per_atom: Tensor) -> list[NDArray[np.float64]]:
         """Bring a per-atom tensor to the host, one array a walker."""

@@ -15,12 +15,13 @@ from al_engine.exploration.dynamics import DynamicsSampler
 from al_engine.exploration.forces import ForceField
 from al_engine.exploration.normal_modes import NormalModeSampler
 from al_engine.exploration.rattle import RattleSampler
+from al_engine.exploration.reaction_path import ReactionPathSampler
 from al_engine.exploration.sampler import Sampler
 from al_engine.exploration.walkers import MAX_RESTARTS, Start
 from al_engine.frames import Frame
 from al_engine.progress import Progress
 from al_engine.records import LabeledFrame, Origin
-from al_engine.samplers import NormalModes, Npt, Rattle
+from al_engine.samplers import NormalModes, Npt, Rattle, ReactionPath
 from al_engine.seeds import Stage, generator, torch_seed
 
 _STREAMS: Final = 100_000
@@ -90,13 +91,35 @@ def check_samplers(exploration: Exploration, starts: Sequence[Frame]) -> None:
         InputError: Names the sampler and the structure.
     """
     for number, settings in enumerate(exploration.samplers):
-        key = ("sampler",) if number == 0 else ("extra_samplers", number - 1)
-        with blaming("exploration", *key, "kind"):
-            unfit = [f.formula for f in starts if not f.pbc.all() or f.fixed_mask.any()]
-            if isinstance(settings, Npt) and unfit:
-                raise InputError(
-                    f"constant pressure needs three periodic directions and no fixed atom; not so {unfit[0]}"
-                )
+        key = ("exploration", "sampler") if number == 0 else ("exploration", "extra_samplers", number - 1)
+        match settings:
+            case Npt():
+                with blaming(*key, "kind"):
+                    _check_cells(starts)
+            case ReactionPath():
+                with blaming(*key, "ends"):
+                    _check_ends(settings.ends, starts)
+            case _:
+                pass
+
+
+def _check_cells(starts: Sequence[Frame]) -> None:
+    for frame in starts:
+        if not frame.pbc.all() or frame.fixed_mask.any():
+            raise InputError(
+                f"constant pressure needs three periodic directions and no fixed atom; not so {frame.formula}"
+            )
+
+
+def _check_ends(ends: tuple[int, int], starts: Sequence[Frame]) -> None:
+    if max(ends) >= len(starts) or ends[0] == ends[1]:
+        raise InputError(f"two different ones of the {len(starts)} systems are needed, counted from 0")
+    first, last = (starts[end] for end in ends)
+    if _system(first, any_cell=False) != _system(last, any_cell=False):
+        raise InputError(
+            f"systems {ends[0]} and {ends[1]} ({first.formula}, {last.formula}) must have the same atoms in "
+            "the same order, cell, charge, multiplicity and fixed atoms"
+        )
 
 
 def samplers_of(around: Surroundings, force_field: ForceField, progress: Progress) -> list[Sampler]:
@@ -108,6 +131,9 @@ def samplers_of(around: Surroundings, force_field: ForceField, progress: Progres
             case NormalModes():
                 rng = partial(around.rng, number)
                 found.append(NormalModeSampler(settings, force_field, around.starts, rng))
+            case ReactionPath():
+                first, last = (around.starts[end] for end in settings.ends)
+                found.append(ReactionPathSampler(settings, exploration.exits, force_field, (first, last)))
             case Rattle():
                 begin = partial(around.begin, number, (0.0,))
                 found.append(RattleSampler(settings, begin))

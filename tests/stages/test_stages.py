@@ -153,6 +153,20 @@ def test_several_samplers_search_together_and_only_unbiased_steps_are_audited(in
     assert explore_stage(alone, 1, model, initial, starts=[water()]).draws == ()
 
 
+def test_a_reaction_path_between_two_systems_is_searched_beside_dynamics(initial: list[LabeledFrame]):
+    model = train_stage(config(), 1, initial, {}).model
+    path = {"kind": "reaction_path", "n_images": 3, "n_steps": 4, "stride": 2}
+    never = {"force_sd_ev_per_ang": 1e6, "energy_drift_ev_per_atom": 1e6}
+    walks = SMALL["exploration"]["sampler"]
+    search = config(exploration={"sampler": walks, "extra_samplers": [path], "exits": never})
+    found = explore_stage(search, 1, model, initial, starts=[water(), water(300)])
+    (band,) = [w for w in found.walkers if w.index == 16]
+    assert (band.n_planned, band.start_frame_id) == (4, water().frame_id)
+    steps = sorted(c.step for c in found.candidates if c.walker == 16)
+    assert steps == [0] * 4 + [2] * 3 + [4] * 3
+    assert {draw.walker for draw in found.draws} <= {0, 1, 2, 3}
+
+
 def test_walkers_at_constant_pressure_change_their_cells_and_start_from_audited_ones():
     crystals = [Frame.from_ase(bulk("Cu", cubic=True))]
     crystals += [rattled(crystals[0], 0.1, np.random.default_rng(k)) for k in range(8)]
@@ -210,6 +224,19 @@ def test_initial_frames_are_distinct_and_hold_each_isolated_atom():
             {"exploration": {"extra_samplers": [{"kind": "rattle"}, {"kind": "npt"}]}},
             ("exploration", "extra_samplers", 1, "kind"),
             "no fixed atom; not so H2O",
+        ),
+        (
+            {"exploration": {"sampler": {"kind": "reaction_path"}}},
+            ("exploration", "sampler", "ends"),
+            "two different ones of the 1 systems",
+        ),
+        (
+            {
+                "systems": ({"structure": "water.xyz"}, {"structure": "water.xyz", "charge": 2}),
+                "exploration": {"extra_samplers": [{"kind": "reaction_path"}]},
+            },
+            ("exploration", "extra_samplers", 0, "ends"),
+            "must have the same atoms",
         ),
         ({"test_set": "water.xyz"}, ("test_set",), "no labeled frame"),
     ],
