@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,6 +15,8 @@ from al_engine.model.potential import AtomOutput, StackedPotential
 
 MAX_ATOMS_PER_BATCH = 1024
 """For a larger frame the members are evaluated one by one: less memory and no more time."""
+
+Network = Callable[..., AtomOutput]
 
 
 class Slopes(NamedTuple):
@@ -39,41 +43,55 @@ class Slopes(NamedTuple):
     noise_strained: Tensor
 
 
+def by_members(
+    net: StackedPotential, n_atoms: int, evaluate: Callable[[Network, int], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """Evaluate all members at once, or one by one where there are many atoms.
+
+    Args:
+        net: All members.
+        n_atoms: Of the batch.
+        evaluate: Takes a network and the number of its members; gives tensors whose first axis they are.
+    """
+    if n_atoms <= MAX_ATOMS_PER_BATCH:
+        return tuple(value.detach() for value in evaluate(net, net.arch.n_members))
+    weights = dict(net.named_parameters())
+    parts = []
+    for k in range(net.arch.n_members):
+        own = {name: w[k : k + 1] for name, w in weights.items()}
+        parts.append([value.detach() for value in evaluate(partial(_call, net, own), 1)])
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+
 def slopes(net: StackedPotential, batch: FrameBatch, *, with_stress: bool) -> Slopes:
     """Evaluate all members: one backward pass for all their forces, one for the noise."""
-    weights: dict[str, Tensor] = dict(net.named_parameters())
-    if batch.n_atoms <= MAX_ATOMS_PER_BATCH:
-        return _slopes(net, weights, batch, with_stress=with_stress)
-    one_by_one = [
-        _slopes(net, {name: w[k : k + 1] for name, w in weights.items()}, batch, with_stress=with_stress)
-        for k in range(net.arch.n_members)
-    ]
-    return Slopes(*(torch.cat(parts) for parts in zip(*one_by_one, strict=True)))
+
+    def evaluate(network: Network, n_members: int) -> Slopes:
+        x = batch.positions.expand(n_members, -1, -1).clone().requires_grad_()
+        strain = x.new_zeros(n_members, batch.n_frames, 3, 3).requires_grad_()
+        inputs = [x, strain] if with_stress else [x]
+        out = network(x, batch.offset(), batch, *inputs[1:])
+        energy, variance = batch.sum_over_atoms(out.energy), batch.sum_over_atoms(out.variance)
+        slope, *strained = torch.autograd.grad(energy.sum(), inputs, retain_graph=True)
+        noise_slope, *noise_strained = torch.autograd.grad(variance.sum(), inputs)
+        zeros = [torch.zeros_like(strain)]
+        return Slopes(
+            energy=energy,
+            variance=variance,
+            force_noise=out.force_noise,
+            features=out.features,
+            gradient=slope,
+            strained=_symmetric(*(strained or zeros)),
+            noise_gradient=noise_slope,
+            noise_strained=_symmetric(*(noise_strained or zeros)),
+        )
+
+    return Slopes(*by_members(net, batch.n_atoms, evaluate))
 
 
-def _slopes(
-    net: StackedPotential, weights: dict[str, Tensor], batch: FrameBatch, *, with_stress: bool
-) -> Slopes:
-    """Evaluate the members whose weights are given."""
-    n_members = len(weights["log_length"])
-    x = batch.positions.expand(n_members, -1, -1).clone().requires_grad_()
-    strain = x.new_zeros(n_members, batch.n_frames, 3, 3).requires_grad_()
-    inputs = [x, strain] if with_stress else [x]
-    out: AtomOutput = functional_call(net, weights, (x, batch.offset(), batch, *inputs[1:]))
-    energy, variance = batch.sum_over_atoms(out.energy), batch.sum_over_atoms(out.variance)
-    slope, *strained = torch.autograd.grad(energy.sum(), inputs, retain_graph=True)
-    noise_slope, *noise_strained = torch.autograd.grad(variance.sum(), inputs)
-    zeros = [torch.zeros_like(strain)]
-    return Slopes(
-        energy=energy.detach(),
-        variance=variance.detach(),
-        force_noise=out.force_noise.detach(),
-        features=out.features.detach(),
-        gradient=slope,
-        strained=_symmetric(*(strained or zeros)),
-        noise_gradient=noise_slope,
-        noise_strained=_symmetric(*(noise_strained or zeros)),
-    )
+def _call(net: StackedPotential, weights: dict[str, Tensor], *arguments: object) -> AtomOutput:
+    out: AtomOutput = functional_call(net, weights, arguments)
+    return out
 
 
 def _symmetric(matrices: Tensor) -> Tensor:
