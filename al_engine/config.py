@@ -27,6 +27,8 @@ class System(Section):
     charge: int = 0
     multiplicity: PositiveInt | None = None
     """Spin multiplicity 2S + 1; default: the lowest that the number of electrons allows."""
+    temperatures_k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    """Of its walkers; default: those of the sampler."""
 
 
 class XTB(Section):
@@ -48,6 +50,14 @@ class ASECalculator(Section):
     calculator: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")]
     """Import path of the class, such as ase.calculators.emt.EMT."""
     keywords: dict[str, Any] = Field(default_factory=dict)
+
+
+class FileLabels(Section):
+    """The labels of a file, for campaigns on its frames (sampler `pool`): nothing is computed."""
+
+    kind: Literal["labels_of_file"] = "labels_of_file"
+    file: str
+    """Labeled frames as `import` reads them; a relative path starts at the campaign file."""
 
 
 class Labeling(Section):
@@ -184,7 +194,7 @@ class CampaignConfig(Section):
     seed: NonNegativeInt = 0
     preset: Literal["default", "accurate"] = "default"
     systems: Annotated[tuple[System, ...], Field(min_length=1)]
-    reference: Annotated[XTB | ASECalculator, Field(discriminator="kind")] = XTB()
+    reference: Annotated[XTB | ASECalculator | FileLabels, Field(discriminator="kind")] = XTB()
     labeling: Labeling = Labeling()
     initial: Initial = Initial()
     model: Model = Model()

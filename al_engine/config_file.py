@@ -12,9 +12,18 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from al_engine.config import XTB, ASECalculator, CampaignConfig
+from al_engine.config import XTB, ASECalculator, CampaignConfig, FileLabels
 from al_engine.errors import ConfigError, InputError
-from al_engine.samplers import Langevin, NormalModes, Npt, Nve, Rattle, ReactionPath, UncertaintyBiased
+from al_engine.samplers import (
+    Langevin,
+    NormalModes,
+    Npt,
+    Nve,
+    Pool,
+    Rattle,
+    ReactionPath,
+    UncertaintyBiased,
+)
 from al_engine.section import Section
 
 MAX_CONFIG_BYTES = 1_000_000
@@ -23,11 +32,13 @@ MAX_NODES = 100_000
 _TAGS: dict[int | str, type[Section]] = {
     "xtb": XTB,
     "ase": ASECalculator,
+    "labels_of_file": FileLabels,
     "langevin": Langevin,
     "nve": Nve,
     "npt": Npt,
     "uncertainty_biased": UncertaintyBiased,
     "normal_modes": NormalModes,
+    "pool": Pool,
     "reaction_path": ReactionPath,
     "rattle": Rattle,
 }

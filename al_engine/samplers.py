@@ -93,6 +93,16 @@ class ReactionPath(Section):
     """Every so many steps the images become candidates."""
 
 
+class Pool(Section):
+    """The frames of a file that have no label in the campaign yet; generation 0 is drawn from it, too."""
+
+    kind: Literal["pool"] = "pool"
+    file: str
+    """Frames as `import` reads them, with labels or without; a relative path starts at the campaign file."""
+    n_frames: PositiveInt = 2_000
+    """Candidates a generation, drawn uniformly where there are more."""
+
+
 Dynamics = Langevin | Nve | Npt | UncertaintyBiased
 """Kinds that move a batch of walkers."""
 
@@ -108,6 +118,7 @@ Sampler = Annotated[
     | Annotated[Npt, Tag("npt")]
     | Annotated[UncertaintyBiased, Tag("uncertainty_biased")]
     | Annotated[NormalModes, Tag("normal_modes")]
+    | Annotated[Pool, Tag("pool")]
     | Annotated[ReactionPath, Tag("reaction_path")]
     | Annotated[Rattle, Tag("rattle")],
     Discriminator(kind),

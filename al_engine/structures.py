@@ -89,6 +89,24 @@ def read_labeled(path: str | Path, level_of_theory: str) -> Iterator[LabeledEntr
     Raises:
         StructureError: The file cannot be opened, or has another format.
     """
+    return (LabeledEntry(index, _content(read, level_of_theory)) for index, read in enumerate(_readers(path)))
+
+
+def read_frames(path: str | Path) -> Iterator[Frame | str]:
+    """Return an iterator over such a file: each frame, labeled or not, or the reason why it is unusable.
+
+    Raises:
+        StructureError: The file cannot be opened, or has another format.
+    """
+    return map(_frame, _readers(path))
+
+
+def _readers(path: str | Path) -> Iterator[Callable[[], Atoms]]:
+    """Return a reader for each frame of a file.
+
+    Raises:
+        StructureError: The file cannot be opened, or has another format.
+    """
     file = f"labeled file {str(path)!r}"
     endings = Path(path).name.lower().split(".")[1:]
     opener = _OPEN.get(endings[-1], open) if endings else open
@@ -105,7 +123,17 @@ def read_labeled(path: str | Path, level_of_theory: str) -> Iterator[LabeledEntr
         raise StructureError(f"{file} does not exist") from None
     except Exception as error:
         raise StructureError(f"{file} cannot be used: {_reason(error)}") from None
-    return (LabeledEntry(index, _content(read, level_of_theory)) for index, read in enumerate(readers))
+    return readers
+
+
+def _frame(read: Callable[[], Atoms]) -> Frame | str:
+    """Return the frame, or why there is none."""
+    try:
+        frame = Frame.from_ase(read())
+        check_frame(frame)
+    except Exception as error:
+        return _reason(error)
+    return frame
 
 
 def _content(read: Callable[[], Atoms], level_of_theory: str) -> tuple[Frame, Label] | str:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from al_engine.config import Labeling
+from al_engine.config import FileLabels, Labeling
 from al_engine.cores import n_cores
 from al_engine.errors import CalculatorUnavailableError, InputError
 from al_engine.frames import Frame, minimum_distance
 from al_engine.labeling.base import Computed, Failed
 from al_engine.labeling.checks import MIN_DISTANCE_ANG, check_frame, check_result
+from al_engine.labeling.file_labels import look_up
 from al_engine.labeling.isolation import run_isolated
 from al_engine.labeling.reference import Reference, check_known, compute, level_of_theory, modules_of
 from al_engine.records import FailureReason, Label, LabelFailure
@@ -52,8 +53,12 @@ class Labeler:
         """Yield one result for each frame as it ends, in any order.
 
         Each frame is computed by a new calculator in a process of its own, within the time limit; no more
-        frames are taken than there are processes. Whatever happens to a process costs one label.
+        frames are taken than there are processes. Whatever happens to a process costs one label. The labels
+        of a file are looked up in this process.
         """
+        if isinstance(self.reference, FileLabels):
+            yield from (self._judge(frame, look_up(self.reference, frame), 0.0) for frame in frames)
+            return
         refused: list[LabelFailure] = []
 
         def accepted() -> Iterator[Frame]:

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterable
 from importlib.metadata import packages_distributions, version
 
-from al_engine.config import XTB, ASECalculator
+from al_engine.config import XTB, ASECalculator, FileLabels
 from al_engine.errors import CalculatorUnavailableError
 from al_engine.frames import Frame
 from al_engine.labeling.ase_calculator import build, compute_ase, known_elements, module_of
 from al_engine.labeling.base import Computed, Failed
 from al_engine.labeling.checks import check_frame
+from al_engine.labeling.file_labels import level_of_file, look_up
 from al_engine.labeling.xtb import MAX_ATOMIC_NUMBER, MODULES, compute_xtb, resolve_xtb
 
-Reference = XTB | ASECalculator
+Reference = XTB | ASECalculator | FileLabels
 
 
 def resolve_backend(reference: Reference) -> Reference:
@@ -38,6 +39,8 @@ def level_of_theory(reference: Reference) -> str:
             f"{reference.method} (accuracy {reference.accuracy:g}, electronic temperature "
             f"{reference.electronic_temperature_k:g} K; {reference.backend} {version(package)})"
         )
+    if isinstance(reference, FileLabels):
+        return level_of_file(reference)
     top = reference.calculator.partition(".")[0]
     packages = sorted(set(packages_distributions().get(top, ())))
     versions = ", ".join(f"{package} {version(package)}" for package in packages) or "no package"
@@ -68,6 +71,8 @@ def check_known(reference: Reference, frame: Frame) -> None:
         CalculatorUnavailableError: Names the element, or that the frame is periodic.
     """
     name: str
+    if isinstance(reference, FileLabels):
+        return
     if isinstance(reference, XTB):
         name = reference.method
         known = frozenset(range(1, MAX_ATOMIC_NUMBER + 1))
@@ -90,13 +95,21 @@ def check_known(reference: Reference, frame: Frame) -> None:
 
 def compute(reference: Reference, frame: Frame) -> Computed | Failed:
     """Compute one frame by a new calculator, in this process."""
-    if isinstance(reference, XTB):
-        return compute_xtb(reference, frame)
-    return compute_ase(reference, frame)
+    match reference:
+        case XTB():
+            return compute_xtb(reference, frame)
+        case ASECalculator():
+            return compute_ase(reference, frame)
+        case FileLabels():
+            return look_up(reference, frame)
 
 
 def modules_of(reference: Reference) -> tuple[str, ...]:
     """Return the modules that a worker should have imported before it is forked."""
-    if isinstance(reference, XTB):
-        return (MODULES[resolve_xtb(reference).backend],)
-    return (module_of(reference),)
+    match reference:
+        case XTB():
+            return (MODULES[resolve_xtb(reference).backend],)
+        case ASECalculator():
+            return (module_of(reference),)
+        case FileLabels():
+            return ()

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -123,12 +122,12 @@ def estimate(config: CampaignConfig, starts: Sequence[Frame], level: str) -> Est
     configure(config)
     check_reference(config.reference, starts)
     labeler = Labeler(config.reference, config.labeling, level)
-    (label,) = labeler.label_all(starts[:1])
+    copies = initial_stage(config, starts).frames
+    (label,) = labeler.label_all(copies[:1])
     if isinstance(label, LabelFailure):
         raise InputError(f"the first structure cannot be labeled ({label.reason}): {label.message}")
     seed = torch_seed(config.seed, 0, Stage.TRAIN)
     rng = np.random.default_rng(seed)
-    copies = initial_stage(config, starts).frames
     labeled = [
         LabeledFrame(frame, _any_label(frame, rng), 0, Origin.INITIAL, frame.frame_id)
         for frame in copies
@@ -150,21 +149,20 @@ def estimate(config: CampaignConfig, starts: Sequence[Frame], level: str) -> Est
 
     seconds_training = _seconds(train_once, config.device)
     ensemble = Ensemble(net, Provenance(energies, (1.0, 1.0, 1.0), "none", ""))
+    around = Surroundings(config, 1, starts, ())
     seconds_step = [
-        _seconds_step(config, ensemble, d, starts)
-        for d in config.exploration.samplers
-        if isinstance(d, Dynamics)
+        _seconds_step(around, ensemble, number, settings)
+        for number, settings in enumerate(config.exploration.samplers)
+        if isinstance(settings, Dynamics)
     ]
     seconds_walking = float(np.mean(seconds_step)) if seconds_step else 0.0
     return Estimate(label.seconds, seconds_training, seconds_walking, labeler.n_processes)
 
 
-def _seconds_step(
-    config: CampaignConfig, ensemble: Ensemble, settings: Dynamics, starts: Sequence[Frame]
-) -> float:
+def _seconds_step(around: Surroundings, ensemble: Ensemble, number: int, settings: Dynamics) -> float:
     """Time a step of a walker, one of all of them together."""
-    begin = partial(Surroundings(config, 1, starts, ()).begin, 0, settings.temperatures_k)
-    begins = [begin(walker) for walker in range(settings.n_walkers)]
+    config = around.config
+    begins = [around.begin(number, walker) for walker in range(settings.n_walkers)]
     group = Group(ensemble, begins, settings, config.exploration.exits)
 
     def walk_once() -> None:

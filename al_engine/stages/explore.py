@@ -129,9 +129,15 @@ def _candidates(
             features=features[k],
             distance=float(distances[k]),
             nearest=known[rows[k]].frame_id,
-            reason="uniform draw from the planned steps" if is_audit else "",
+            reason=_reason(visit) if is_audit else "",
         )
         for k, ((visit, is_audit), uncertainty) in enumerate(
             zip(visits, uncertainties(prediction), strict=True)
         )
     )
+
+
+def _reason(visit: Visit) -> str:
+    """Say what an audited frame was drawn from."""
+    what = "frames of the pool without a label" if visit.walker is None else "planned steps"
+    return f"uniform draw from the {what}"

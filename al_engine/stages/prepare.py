@@ -19,7 +19,7 @@ from al_engine.model.ensemble import resolve_device
 from al_engine.model.potential import REPULSION_REACH
 from al_engine.records import Campaign
 from al_engine.stages.compute import resolve_compute
-from al_engine.stages.files import labeled_frames
+from al_engine.stages.files import labeled_frames, with_absolute_files
 from al_engine.stages.initial import initial_stage
 from al_engine.stages.samplers import check_samplers
 from al_engine.structures import read_structure
@@ -48,6 +48,7 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
         InputError: A structure, the calculator, the device or the test set cannot be used; one line.
     """
     starts = [_start(folder, system, k) for k, system in enumerate(config.systems)]
+    config = with_absolute_files(config, folder)
     with blaming("device"):
         resolved = resolve_compute(config, max(f.n_atoms for f in starts))
     with blaming("test_set"):
@@ -56,8 +57,8 @@ def prepare(config: CampaignConfig, folder: Path) -> Prepared:
         resolved = resolved.model_copy(update={"reference": resolve_backend(config.reference)})
     with blaming("reference"):
         check_reference(resolved.reference, starts)
+    check_samplers(resolved, starts)
     _check_initial(resolved, starts)
-    check_samplers(resolved.exploration, starts)
     campaign = Campaign(
         name=config.name,
         config=resolved.model_dump_json(),
@@ -105,7 +106,7 @@ def changed_config(
     Raises:
         InputError: The file changes what cannot change, or names what is not there.
     """
-    old = stored_config(campaign)
+    old, new = stored_config(campaign), with_absolute_files(new, folder)
     reference = new.reference
     if isinstance(reference, XTB) and isinstance(old.reference, XTB) and reference.backend == "auto":
         reference = reference.model_copy(update={"backend": old.reference.backend})
@@ -118,7 +119,7 @@ def changed_config(
     )
     with blaming("device"):
         resolve_device(resolved.device)
-    check_samplers(resolved.exploration, starts)
+    check_samplers(resolved, starts)
     with blaming("test_set"):
         resolved = resolved.model_copy(update={"test_set": _test_set(new.test_set, folder, starts)})
     for k, (system, frame) in enumerate(zip(new.systems, starts, strict=False)):

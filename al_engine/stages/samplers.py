@@ -9,20 +9,23 @@ from typing import Final
 
 import numpy as np
 
-from al_engine.config import CampaignConfig, Exploration
+from al_engine.config import CampaignConfig, FileLabels
 from al_engine.errors import InputError, blaming
 from al_engine.exploration.dynamics import DynamicsSampler
 from al_engine.exploration.forces import ForceField
 from al_engine.exploration.normal_modes import NormalModeSampler
+from al_engine.exploration.pool import PoolSampler
 from al_engine.exploration.rattle import RattleSampler
 from al_engine.exploration.reaction_path import ReactionPathSampler
 from al_engine.exploration.sampler import Sampler
 from al_engine.exploration.walkers import MAX_RESTARTS, Start
-from al_engine.frames import Frame
+from al_engine.frames import Frame, elements_of
 from al_engine.progress import Progress
 from al_engine.records import LabeledFrame, Origin
-from al_engine.samplers import NormalModes, Npt, Rattle, ReactionPath
+from al_engine.samplers import Dynamics, NormalModes, Npt, Pool, Rattle, ReactionPath
 from al_engine.seeds import Stage, generator, torch_seed
+from al_engine.stages.files import sampler_key
+from al_engine.stages.pool import pool_frames
 
 _STREAMS: Final = 100_000
 """Random streams of one sampler's walkers (or copies), before those that follow in their places."""
@@ -47,7 +50,7 @@ class Surroundings:
     def _stream(self, number: int, k: int, n_before: int = 0) -> int:
         return k + _STREAMS * (n_before + (1 + MAX_RESTARTS) * number)
 
-    def begin(self, number: int, temperatures_k: Sequence[float], walker: int, n_before: int = 0) -> Start:
+    def begin(self, number: int, walker: int, n_before: int = 0) -> Start:
         """Return where a walker starts: a given structure, or a frame of an earlier audit.
 
         Audited frames are a uniform sample of earlier dynamics, so they are thermal; selected ones are the
@@ -56,20 +59,22 @@ class Surroundings:
 
         Args:
             number: Of the sampler.
-            temperatures_k: To be taken in turn.
             walker: Number of the walker.
             n_before: How many have been in its place before.
         """
         place, turn = walker % len(self.starts), walker // len(self.starts)
-        any_cell = isinstance(self.config.exploration.samplers[number], Npt)
+        settings = self.config.exploration.samplers[number]
+        any_cell = isinstance(settings, Npt)
         system = _system(self.starts[place], any_cell=any_cell)
         audited = (item.frame for item in self.labeled if item.origin is Origin.AUDIT)
         own = [f for f in (*self.starts, *audited) if _system(f, any_cell=any_cell) == system]
+        kelvin = settings.temperatures_k if isinstance(settings, Dynamics) else (0.0,)
+        kelvin = self.config.systems[place].temperatures_k or kelvin
         stream = self._stream(number, walker, n_before)
         rng = generator(self.config.seed, self.generation, Stage.STARTS, stream)
         return Start(
             frame=own[int(rng.integers(len(own)))],
-            temperature=temperatures_k[turn % len(temperatures_k)],
+            temperature=kelvin[turn % len(kelvin)],
             seed=torch_seed(self.config.seed, self.generation, Stage.WALKER, stream),
         )
 
@@ -84,15 +89,21 @@ def _system(frame: Frame, *, any_cell: bool) -> tuple[object, ...]:
     return (frame.charge, frame.multiplicity, *(array.tobytes() for array in arrays))
 
 
-def check_samplers(exploration: Exploration, starts: Sequence[Frame]) -> None:
-    """Raise where a sampler cannot do a structure.
+def check_samplers(config: CampaignConfig, starts: Sequence[Frame]) -> None:
+    """Raise where a sampler cannot do a structure, or its frames cannot be labeled.
 
     Raises:
-        InputError: Names the sampler and the structure.
+        InputError: Names the sampler and what is wrong.
     """
-    for number, settings in enumerate(exploration.samplers):
-        key = ("exploration", "sampler") if number == 0 else ("exploration", "extra_samplers", number - 1)
+    for number, settings in enumerate(config.exploration.samplers):
+        key = ("exploration", *sampler_key(number))
+        if isinstance(config.reference, FileLabels) and not isinstance(settings, Pool):
+            with blaming(*key, "kind"):
+                raise InputError("the labels of a file go with frames of a pool only")
         match settings:
+            case Pool():
+                with blaming(*key, "file"):
+                    _check_elements(pool_frames(config, settings), starts)
             case Npt():
                 with blaming(*key, "kind"):
                     _check_cells(starts)
@@ -109,6 +120,12 @@ def _check_cells(starts: Sequence[Frame]) -> None:
             raise InputError(
                 f"constant pressure needs three periodic directions and no fixed atom; not so {frame.formula}"
             )
+
+
+def _check_elements(frames: Sequence[Frame], starts: Sequence[Frame]) -> None:
+    unknown = sorted(set(elements_of(frames)) - set(elements_of(starts)))
+    if unknown:
+        raise InputError(f"it has elements Z = {unknown} that no system has")
 
 
 def _check_ends(ends: tuple[int, int], starts: Sequence[Frame]) -> None:
@@ -131,13 +148,16 @@ def samplers_of(around: Surroundings, force_field: ForceField, progress: Progres
             case NormalModes():
                 rng = partial(around.rng, number)
                 found.append(NormalModeSampler(settings, force_field, around.starts, rng))
+            case Pool():
+                known = {item.frame.frame_id for item in around.labeled}
+                frames = [f for f in pool_frames(around.config, settings) if f.frame_id not in known]
+                found.append(PoolSampler(frames, settings.n_frames, around.rng(number, 0)))
             case ReactionPath():
                 first, last = (around.starts[end] for end in settings.ends)
                 found.append(ReactionPathSampler(settings, exploration.exits, force_field, (first, last)))
             case Rattle():
-                begin = partial(around.begin, number, (0.0,))
-                found.append(RattleSampler(settings, begin))
+                found.append(RattleSampler(settings, partial(around.begin, number)))
             case _:
-                starts = partial(around.begin, number, settings.temperatures_k)
+                starts = partial(around.begin, number)
                 found.append(DynamicsSampler(settings, exploration.exits, force_field, starts, progress))
     return found

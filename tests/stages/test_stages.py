@@ -35,6 +35,7 @@ SMALL = {
 }
 
 
+TWO = (System(structure="water.xyz"),) * 2
 MANY = SMALL["model"] | {"n_members": 4}
 
 
@@ -128,9 +129,24 @@ def test_without_isolated_atoms_the_zero_is_the_least_squares_composition():
 def test_walkers_of_an_ion_start_from_the_ion(initial: list[LabeledFrame]):
     ion = Frame(water().numbers, water().positions, charge=1, multiplicity=2)
     model = train_stage(config(), 1, [*initial, labeled(ion)], {}).model
-    result = explore_stage(config(), 1, model, initial, starts=[water(), ion])
+    result = explore_stage(config(systems=TWO), 1, model, initial, starts=[water(), ion])
     starts = [walker.start_frame_id for walker in result.walkers][:4]
     assert starts == [water().frame_id, ion.frame_id] * 2
+
+
+def test_systems_have_starts_and_temperatures_of_their_own(initial: list[LabeledFrame]):
+    model = train_stage(config(), 1, initial, {}).model
+    systems = (System(structure="a.xyz"), System(structure="b.xyz", temperatures_k=(900, 1200)))
+    walks = SMALL["exploration"]["sampler"] | {"n_walkers": 8, "temperatures_k": [300, 400]}
+    two = config(systems=systems, exploration={"sampler": walks})
+    heavy = Frame(np.array([8, 8]), np.array([[0, 0, 0], [1.3, 0, 0]]))
+    audit = [labeled(water(70 + k), 1, Origin.AUDIT) for k in range(30)]
+    found = explore_stage(two, 2, model, [*initial, *audit], starts=[water(), heavy])
+    assert [w.temperature for w in found.walkers[:8]] == [300, 900, 400, 1200] * 2
+    starts = [w.start_frame_id for w in found.walkers[:8]]
+    assert set(starts[1::2]) == {heavy.frame_id}
+    assert len(set(starts[::2])) > 1
+    assert set(starts[::2]) <= {water().frame_id, *(item.frame.frame_id for item in audit)}
 
 
 def test_several_samplers_search_together_and_only_unbiased_steps_are_audited(initial: list[LabeledFrame]):
@@ -158,7 +174,8 @@ def test_a_reaction_path_between_two_systems_is_searched_beside_dynamics(initial
     path = {"kind": "reaction_path", "n_images": 3, "n_steps": 4, "stride": 2}
     never = {"force_sd_ev_per_ang": 1e6, "energy_drift_ev_per_atom": 1e6}
     walks = SMALL["exploration"]["sampler"]
-    search = config(exploration={"sampler": walks, "extra_samplers": [path], "exits": never})
+    exploration = {"sampler": walks, "extra_samplers": [path], "exits": never}
+    search = config(systems=TWO, exploration=exploration)
     found = explore_stage(search, 1, model, initial, starts=[water(), water(300)])
     (band,) = [w for w in found.walkers if w.index == 16]
     assert (band.n_planned, band.start_frame_id) == (4, water().frame_id)
