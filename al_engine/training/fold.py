@@ -45,11 +45,13 @@ class FoldResiduals:
     frame_n_atoms: NDArray[np.int64]
 
 
-def fold_residuals(net: StackedPotential, dataset: Dataset, *, with_noise: bool) -> FoldResiduals:
-    """Evaluate each training frame with the member that has not learned from it."""
+def fold_residuals(
+    net: StackedPotential, dataset: Dataset, *, with_noise: bool, most: int | None = None
+) -> FoldResiduals:
+    """Evaluate each training frame with the member that has not learned from it; `most`: the first ones."""
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
     parts: list[tuple[Residuals, Tensor, TrainingBatch]] = []
-    for index in in_chunks([g.frame.n_atoms for g in dataset.graphs], _ATOMS_PER_CHECK):
+    for index in in_chunks(dataset.n_atoms[:most].tolist(), _ATOMS_PER_CHECK):
         batch = dataset.batch(index, device=device, dtype=dtype)
         res = residuals(net, batch, with_noise=with_noise, differentiable=False)
         nll = coherent_nll(res, batch).detach()

@@ -27,6 +27,8 @@ LOG_COLUMNS = ("step", "learning_rate", "loss", "fold_energy_rmse", "fold_force_
 COMPILE_FROM = 5e6
 """Atoms times members times steps from which a compiled step pays: about ten minutes of one core."""
 _N_CHECKS = 20
+_FRAMES_PER_CHECK = 100
+"""Frames are in the order of their hashes, so the first ones are a sample at random."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def train(
         _move_average(averaged, net, settings.ema_decay)
         running += loss
         if step % check_every == 0 or step == settings.n_steps:
-            fold = fold_residuals(averaged, dataset, with_noise=likelihood)
+            fold = fold_residuals(averaged, dataset, with_noise=likelihood, most=_FRAMES_PER_CHECK)
             energy_rmse = float(np.sqrt(np.mean((fold.energy / fold.frame_n_atoms) ** 2)))
             force_rmse = float(np.sqrt(np.mean(fold.coupled**2)))
             log.append([step, rate, float(running) / check_every, energy_rmse, force_rmse, fold.nll])
