@@ -101,8 +101,6 @@ class Training(Section):
     beta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of a frame's likelihood: sigma^(2 beta) (beta-NLL); 0 is the likelihood itself."""
     n_steps: PositiveInt = 800
-    warm_steps: PositiveInt | None = None
-    """Steps of a training that starts from the networks of the generation before; default: always fresh."""
     warmup_share: Share = 0.6
     """Share of the steps with mean squared errors, before the likelihood."""
     batch_size: PositiveInt = 8

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from al_engine.model.batch import FrameBatch
 from al_engine.model.gather import to_neighbors
-from al_engine.model.layers import Products, RadialBasis, StackedLinear
+from al_engine.model.layers import Products, RadialBasis, StackedLinear, of_element
 from al_engine.model.repulsion import Repulsion
 
 REPULSION_REACH = 1.0
@@ -21,10 +21,10 @@ MIN_NOISE = 1e-4
 """Floor of an atom's noise scale, relative to the force scale."""
 
 
-N_RADIAL_HIDDEN = 16
+N_RADIAL_HIDDEN = 32
 """Learned radial functions of a layer."""
-RADIAL_GAIN = 2.0
-"""Start of the weights on them: the functions are small, as the basis is normalized over the sphere."""
+RADIAL_GAIN = 1.5
+"""Start of the weights on them: larger ones learn forces faster, but fail on few labels."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class Edges(NamedTuple):
         r: Distances, shape (n_members, n_atoms, n_slots), Å.
         radial: Radial basis, shape (n_members, n_atoms, n_slots, n_radial).
         harmonics: Degrees 0, 1, 2, shapes (n_members, n_atoms, n_slots, 2l + 1).
-        element: Of the neighbor, as rows of a unit matrix, shape (n_atoms, n_slots, n_species).
+        pair: Pair of elements, as rows of a unit matrix, shape (n_atoms * n_slots, n_species²).
     """
 
     r: Tensor
     radial: Tensor
     harmonics: tuple[Tensor, Tensor, Tensor]
-    element: Tensor
+    pair: Tensor
 
 
 class Nodes(NamedTuple):
@@ -91,7 +91,7 @@ class Nodes(NamedTuple):
 
 
 class AtomicBasis(nn.Module):
-    """A_l of the first layer: neighbors counted by distance, direction and element, then mixed to channels.
+    """A_l of the first layer: neighbors counted by distance, direction and elements, then mixed to channels.
 
     The sum over neighbors comes before the channels (Drautz, Phys. Rev. B 99, 014104 (2019)), which leaves
     little to do for each neighbor.
@@ -99,14 +99,12 @@ class AtomicBasis(nn.Module):
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
-        n_in = N_RADIAL_HIDDEN * arch.n_species
-        gain = RADIAL_GAIN * math.sqrt(arch.n_species)
-        self.mix = nn.ModuleList(StackedLinear(arch.n_members, n_in, arch.n_channels, gain) for _ in range(3))
+        m, c = arch.n_members, arch.n_channels
+        self.mix = nn.ModuleList(StackedLinear(m, N_RADIAL_HIDDEN, c, RADIAL_GAIN) for _ in range(3))
 
     def forward(self, radial: Tensor, edges: Edges, *_: object) -> list[Tensor]:
         """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
-        functions = (radial.unsqueeze(-2) * edges.element.unsqueeze(-1)).flatten(-2)
-        sums = [torch.matmul(y.transpose(-1, -2), functions) for y in edges.harmonics]
+        sums = [torch.matmul(y.transpose(-1, -2), radial) for y in edges.harmonics]
         return [linear(x) for linear, x in zip(self.mix, sums, strict=True)]
 
 
@@ -143,6 +141,7 @@ class Interaction(nn.Module):
         m, c = arch.n_members, arch.n_channels
         self.neighbor_scale = 1 / math.sqrt(arch.mean_neighbors)
         self.radial_in = StackedLinear(m, arch.n_radial, N_RADIAL_HIDDEN)
+        self.pair = nn.Parameter(torch.randn(m, arch.n_species**2, N_RADIAL_HIDDEN))
         self.sums = AtomicBasis(arch) if first else Messages(arch)
         self.products = Products(m, arch.n_species, c, vectors=not last)
         self.mix_invariants = StackedLinear(m, c, c)
@@ -157,6 +156,7 @@ class Interaction(nn.Module):
         shell is untouched and an atom without neighbors stays at zero.
         """
         radial = functional.silu(self.radial_in(edges.radial)) * self.neighbor_scale
+        radial = radial * of_element(self.pair, edges.pair).view(radial.shape)
         invariants, vectors = self.products(*self.sums(radial, edges, batch, nodes), batch.element)
         invariants = self.mix_invariants(invariants)
         if nodes is not None and self.keep is not None:
@@ -228,9 +228,9 @@ class StackedPotential(nn.Module):
         if strain is not None:
             vectors = vectors + vectors @ strain.index_select(1, batch.frame_index)
         r = torch.linalg.vector_norm(vectors, dim=-1)
-        return Edges(
-            r, self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), batch.element[batch.neighbor]
-        )
+        own, other = batch.element[:, None, :, None], batch.element[batch.neighbor].unsqueeze(-2)
+        pair = (own * other).flatten(2).flatten(0, 1)
+        return Edges(r, self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), pair)
 
     def _force_noise(self, variance: Tensor, own: Tensor, batch: FrameBatch) -> Tensor:
         """tau_a² (math 1), (eV/Å)²: v_a / l² + delta_F², or sigma² / l², or the head of its own (1/Å²)."""

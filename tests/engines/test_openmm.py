@@ -56,6 +56,8 @@ def test_openmm_and_ase_have_the_energy_and_forces_of_predict(
     model = Ensemble.from_bytes(trained().to_bytes(), device="cpu", dtype=dtype)
     p = model.predict([frame])
     assert np.abs(p.forces).max() > 0.1
+    # A displacement is rounded to a share of the longest vector that it is made of: 19 Å in one of the cells.
+    tolerance *= max(1.0, np.linalg.norm(frame.cell, axis=1).max() / 10)
     potential = OpenMMPotential(model, frame)
     simulation = potential.simulation(openmm.VerletIntegrator(0.0005), platform)
     state = simulation.context.getState(forces=True, energy=True)

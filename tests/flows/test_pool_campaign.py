@@ -81,7 +81,10 @@ def test_what_does_not_go_with_a_pool_is_refused(tmp_path: Path):
             {"exploration": {}},
             "exploration.sampler.kind = None: the labels of a file go with frames of a pool only",
         ),
-        ({"reference": {"kind": "labels_of_file", "file": "no.xyz"}}, r"reference.file = 'no.xyz': .*is not a file"),
+        (
+            {"reference": {"kind": "labels_of_file", "file": "no.xyz"}},
+            r"reference.file = 'no.xyz': .*is not a file",
+        ),
     ):
         file = campaign(tmp_path, **changes)
         with pytest.raises(ConfigError, match=message):
