@@ -1,5 +1,7 @@
 """A step padded with ghosts, or compiled, gives the gradients of the plain one."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,7 @@ def test_ghosts_change_neither_loss_nor_gradients(likelihood: bool):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler (g++)")
 def test_compiled_gradients_are_the_eager_ones_on_batches_of_another_content():
     """One layer only: a compiler takes its time."""
     with torch.random.fork_rng(devices=[]):
