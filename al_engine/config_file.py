@@ -14,33 +14,15 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from al_engine.config import XTB, ASECalculator, CampaignConfig, FileLabels
 from al_engine.errors import ConfigError, InputError
-from al_engine.samplers import (
-    Langevin,
-    NormalModes,
-    Npt,
-    Nve,
-    Pool,
-    Rattle,
-    ReactionPath,
-    UncertaintyBiased,
-)
+from al_engine.samplers import KINDS
 from al_engine.section import Section
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NODES = 100_000
 
+_REFERENCES: tuple[type[Section], ...] = (XTB, ASECalculator, FileLabels)
 _TAGS: dict[int | str, type[Section]] = {
-    "xtb": XTB,
-    "ase": ASECalculator,
-    "labels_of_file": FileLabels,
-    "langevin": Langevin,
-    "nve": Nve,
-    "npt": Npt,
-    "uncertainty_biased": UncertaintyBiased,
-    "normal_modes": NormalModes,
-    "pool": Pool,
-    "reaction_path": ReactionPath,
-    "rattle": Rattle,
+    section.model_fields["kind"].default: section for section in (*_REFERENCES, *KINDS)
 }
 """pydantic names the chosen variant in the path of an error; the file does not."""
 

@@ -123,3 +123,8 @@ Sampler = Annotated[
     | Annotated[Rattle, Tag("rattle")],
     Discriminator(kind),
 ]
+
+KINDS: tuple[type[Section], ...] = (
+    Langevin, Nve, Npt, UncertaintyBiased, NormalModes, Pool, ReactionPath, Rattle,
+)  # fmt: skip
+"""All kinds of samplers."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeVar
 
 import ase.io
 import numpy as np
@@ -24,6 +24,8 @@ from al_engine.frames import Frame
 from al_engine.labeling.base import Computed, one_line
 from al_engine.labeling.checks import check_frame, check_result
 from al_engine.records import Label
+
+T = TypeVar("T")
 
 MAX_STRUCTURE_BYTES: Final = 50_000_000
 
@@ -89,7 +91,11 @@ def read_labeled(path: str | Path, level_of_theory: str) -> Iterator[LabeledEntr
     Raises:
         StructureError: The file cannot be opened, or has another format.
     """
-    return (LabeledEntry(index, _content(read, level_of_theory)) for index, read in enumerate(_readers(path)))
+
+    def labeled(atoms: Atoms, frame: Frame) -> tuple[Frame, Label]:
+        return frame, _label(atoms, frame, level_of_theory)
+
+    return (LabeledEntry(index, _used(read, labeled)) for index, read in enumerate(_readers(path)))
 
 
 def read_frames(path: str | Path) -> Iterator[Frame | str]:
@@ -98,7 +104,7 @@ def read_frames(path: str | Path) -> Iterator[Frame | str]:
     Raises:
         StructureError: The file cannot be opened, or has another format.
     """
-    return map(_frame, _readers(path))
+    return (_used(read, lambda _, frame: frame) for read in _readers(path))
 
 
 def _readers(path: str | Path) -> Iterator[Callable[[], Atoms]]:
@@ -126,23 +132,13 @@ def _readers(path: str | Path) -> Iterator[Callable[[], Atoms]]:
     return readers
 
 
-def _frame(read: Callable[[], Atoms]) -> Frame | str:
-    """Return the frame, or why there is none."""
-    try:
-        frame = Frame.from_ase(read())
-        check_frame(frame)
-    except Exception as error:
-        return _reason(error)
-    return frame
-
-
-def _content(read: Callable[[], Atoms], level_of_theory: str) -> tuple[Frame, Label] | str:
-    """Return frame and label, or why there is none."""
+def _used(read: Callable[[], Atoms], use: Callable[[Atoms, Frame], T]) -> T | str:
+    """Return what is made of the atoms and their frame, or the reason why they are unusable."""
     try:
         atoms = read()
         frame = Frame.from_ase(atoms)
         check_frame(frame)
-        return frame, _label(atoms, frame, level_of_theory)
+        return use(atoms, frame)
     except Exception as error:
         return _reason(error)
 

@@ -12,6 +12,8 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -74,10 +76,9 @@ def measure(n_atoms: int, call: str, n_members: int) -> dict[str, float]:
     n_pairs = int((~graph(frame, model.elements, model.net.arch.r_max).table.is_pad).sum())
     search = time.process_time() - began
     if call == "predict":
-        repeat = lambda: model.predict([frame])  # noqa: E731
+        repeat: Callable[[], object] = partial(model.predict, [frame])
     else:
-        bound, positions = model.bind([frame]), torch.tensor(frame.positions)
-        repeat = lambda: bound(positions)  # noqa: E731
+        repeat = partial(model.bind([frame]), torch.tensor(frame.positions))
     repeat()
     began = time.process_time()
     repeat()

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import molecule
+from gfn2_labels import labeled
 
-from al_engine.config import XTB, CampaignConfig, Labeling, System
+from al_engine.config import CampaignConfig, System
 from al_engine.frames import Frame
-from al_engine.labeling import Labeler, level_of_theory, resolve_backend
 from al_engine.model.ensemble import Ensemble
-from al_engine.records import Label, LabeledFrame, Origin
 from al_engine.stages.compute import resolve_compute
 from al_engine.stages.initial import isolated_atom
 from al_engine.stages.train import train_stage
@@ -38,18 +37,6 @@ def rattled(name: str, n: int, rng: np.random.Generator) -> list[Frame]:
     base = Frame.from_ase(atoms, charge=charge, multiplicity=multiplicity)
     shape = base.positions.shape
     return [base.moved_to(base.positions + rng.normal(0, s, shape)) for s in np.linspace(0.02, 0.06, n)]
-
-
-def labeled(frames: list[Frame]) -> list[LabeledFrame]:
-    reference = resolve_backend(XTB())
-    by_id = {frame.frame_id: frame for frame in frames}
-    results = Labeler(reference, Labeling(), level_of_theory(reference)).label_all(frames)
-    found = [
-        LabeledFrame(by_id[r.frame_id], r, 0, Origin.INITIAL, r.frame_id)
-        for r in results
-        if isinstance(r, Label)
-    ]
-    return sorted(found, key=lambda item: item.frame.frame_id)
 
 
 def main() -> None:

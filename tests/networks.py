@@ -16,6 +16,7 @@ from al_engine.records import Label, LabeledFrame, Origin
 from al_engine.stages.train import train_stage
 
 ELEMENTS = (1, 6, 8)
+TIGHT = {"rtol": 1e-9, "atol": 1e-10}
 
 
 def network(
@@ -48,6 +49,15 @@ def carbon_crystal(seed: int = 0, cubic: bool = True) -> Frame:
     atoms.rattle(0.05, seed=seed)
     skew = np.array([[1, 0.1, 0.05], [0, 1, 0.08], [0, 0, 1]])
     atoms.set_cell(atoms.cell.array @ skew, scale_atoms=True)
+    return Frame.from_ase(atoms)
+
+
+def turned(frame: Frame, rotation: np.ndarray) -> Frame:
+    return Frame(frame.numbers, frame.positions @ rotation.T, frame.cell @ rotation.T, frame.pbc)
+
+
+def supercell(frame: Frame, n: tuple[int, int, int]) -> Frame:
+    atoms = frame.to_ase().repeat(n)
     return Frame.from_ase(atoms)
 
 

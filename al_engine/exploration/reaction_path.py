@@ -38,16 +38,19 @@ class Band(NEB):  # type: ignore[misc]
         self._frames = list(frames)
         self._layout = Layout.of(frames, [0.0] * len(frames), force_field.device)
         self._forces = force_field.bind(frames)
+        self._last: State | None = None
 
     def frames(self) -> list[Frame]:
         """Return all images, ends included."""
         return [f.moved_to(image.positions) for f, image in zip(self._frames, self.images, strict=True)]
 
     def state(self) -> State:
-        """Evaluate all images where they are."""
+        """Evaluate all images where they are; once, as the optimizer asks several times in a place."""
         at = torch.tensor(np.concatenate([i.positions for i in self.images]), device=self._layout.device)
-        memory = at.new_zeros(len(self.images), 3)
-        return State(at, torch.zeros_like(at), None, memory, self._forces(at))
+        if self._last is None or not torch.equal(at, self._last.positions):
+            memory = at.new_zeros(len(self.images), 3)
+            self._last = State(at, torch.zeros_like(at), None, memory, self._forces(at))
+        return self._last
 
     def get_forces(self) -> Any:
         """Evaluate all images, then let ASE nudge their forces."""

@@ -20,10 +20,10 @@ class FrameBatch:
 
     Attributes:
         positions: Shape (n_atoms, 3), Å, in the working precision.
-        species: Index of each atom's element in the ensemble's list, shape (n_atoms,).
         frame_index: Frame of each atom, shape (n_atoms,).
         cells: Shape (n_frames, 3, 3), rows, Å.
-        element: The same as rows of a unit matrix, shape (n_atoms, n_species), working precision.
+        element: Place of each atom's element in the ensemble's list, as a row of a unit matrix, shape
+            (n_atoms, n_species), working precision.
         neighbor: Shape (n_atoms, n_slots).
         back: Slot of the same pair in the neighbor's row, shape (n_atoms, n_slots).
         shift: Whole cell vectors to the neighbor, shape (n_atoms, n_slots, 3), working precision.
@@ -34,7 +34,6 @@ class FrameBatch:
     """
 
     positions: Tensor
-    species: Tensor
     element: Tensor
     frame_index: Tensor
     cells: Tensor
@@ -122,7 +121,6 @@ def collate(
     electrons = np.array([[g.frame.charge, g.frame.multiplicity - 1] for g in graphs])
     return FrameBatch(
         positions=floats(np.concatenate([g.frame.positions for g in graphs])),
-        species=integers(species),
         element=floats(np.eye(n_species)[species]),
         frame_index=integers(np.repeat(np.arange(len(graphs)), counts)),
         cells=floats(np.stack([g.frame.cell for g in graphs])),

@@ -21,6 +21,7 @@ MIN_NOISE = 1e-4
 """Floor of an atom's noise scale, relative to the force scale."""
 
 
+NoiseKind = Literal["local", "global", "white"]
 N_RADIAL_HIDDEN = 32
 """Learned radial functions of a layer."""
 RADIAL_GAIN = 1.5
@@ -42,7 +43,7 @@ class Architecture:
     """Average number of neighbors in the first training set: scales the sums over neighbors."""
     force_scale: float
     """Root mean square of the training forces, eV/Å: scales the output."""
-    noise: Literal["local", "global", "white"] = "local"
+    noise: NoiseKind = "local"
     """Force noise (math 1): from the energy noise of the atom; from that of the frame; a head of its own."""
 
     @property
@@ -213,8 +214,7 @@ class StackedPotential(nn.Module):
         features = torch.cat(invariants, dim=-1)
         hidden = functional.silu(self.energy_in(invariants[-1]))
         energy = (self.readout(features) + self.energy_out(hidden)).squeeze(-1)
-        pair = batch.species.unsqueeze(-1) * self.arch.n_species + batch.species[batch.neighbor]
-        energy = energy * self.arch.force_scale + self.repulsion(edges.r, pair)
+        energy = energy * self.arch.force_scale + self.repulsion(edges.r, edges.pair)
         hidden = functional.silu(self.noise_in(invariants[-1]))
         raw = self.noise_out(hidden) + self.noise_bias
         scale = (functional.softplus(raw) + MIN_NOISE) * self.arch.force_scale

@@ -42,10 +42,11 @@ class Repulsion(nn.Module):
 
         Args:
             r: Distances, shape (n_members, n_atoms, n_slots), Å.
-            pair: Index of the pair of elements, shape (n_atoms, n_slots).
+            pair: Pair of elements, as rows of a unit matrix, shape (n_atoms * n_slots, n_species²).
         """
         charges, screening, reach = (
-            getattr(self, name)[pair].to(r.dtype) for name in ("charges", "screening", "reach")
+            (pair @ getattr(self, name).to(pair.dtype)).view(r.shape[1:])
+            for name in ("charges", "screening", "reach")
         )
         x = (r / reach).clamp(max=1.0)
         envelope = 1 - x**3 * (10 - x * (15 - 6 * x))

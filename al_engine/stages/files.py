@@ -10,7 +10,7 @@ from al_engine.config import CampaignConfig, FileLabels
 from al_engine.errors import InputError, blaming
 from al_engine.frames import Frame
 from al_engine.records import Label, LabeledFrame
-from al_engine.samplers import Pool
+from al_engine.samplers import Pool, Sampler
 from al_engine.structures import read_labeled
 
 _log = logging.getLogger(__name__)
@@ -59,15 +59,17 @@ def with_absolute_files(config: CampaignConfig, folder: Path) -> CampaignConfig:
     if isinstance(reference, FileLabels):
         with blaming("reference", "file"):
             reference = reference.model_copy(update={"file": _absolute(folder, reference.file)})
-    samplers = []
-    for number, sampler in enumerate(exploration.samplers):
-        with blaming("exploration", *sampler_key(number), "file"):
-            if isinstance(sampler, Pool):
-                sampler = sampler.model_copy(update={"file": _absolute(folder, sampler.file)})  # noqa: PLW2901
-        samplers.append(sampler)
+    samplers = [_with_absolute_file(s, folder, number) for number, s in enumerate(exploration.samplers)]
     first, *others = samplers
     exploration = exploration.model_copy(update={"sampler": first, "extra_samplers": tuple(others)})
     return config.model_copy(update={"reference": reference, "exploration": exploration})
+
+
+def _with_absolute_file(sampler: Sampler, folder: Path, number: int) -> Sampler:
+    if not isinstance(sampler, Pool):
+        return sampler
+    with blaming("exploration", *sampler_key(number), "file"):
+        return sampler.model_copy(update={"file": _absolute(folder, sampler.file)})
 
 
 def sampler_key(number: int) -> tuple[str | int, ...]:

@@ -129,32 +129,37 @@ class Dataset:
         def integers(array: NDArray[np.int64]) -> Tensor:
             return torch.as_tensor(array).to(device, non_blocking=True)
 
-        frames, atoms, moved = integers(chosen), integers(own), integers(move)
+        frames, atoms = integers(chosen), integers(own)
+
+        def of_frames(values: Tensor) -> Tensor:
+            return values.index_select(0, frames)
+
+        def of_atoms(values: Tensor) -> Tensor:
+            return values.index_select(0, atoms)
+
         old = whole.frames
-        neighbor = old.neighbor[:, :n_slots].index_select(0, atoms) + moved[:, None]
         return TrainingBatch(
             frames=FrameBatch(
-                positions=old.positions.index_select(0, atoms),
-                species=old.species.index_select(0, atoms),
-                element=old.element.index_select(0, atoms),
+                positions=of_atoms(old.positions),
+                element=of_atoms(old.element),
                 frame_index=integers(np.repeat(np.arange(len(chosen)), counts)),
-                cells=old.cells.index_select(0, frames),
-                neighbor=neighbor,
-                back=old.back[:, :n_slots].index_select(0, atoms),
-                shift=old.shift[:, :n_slots].index_select(0, atoms),
-                padding=old.padding[:, :n_slots].index_select(0, atoms),
-                electrons=old.electrons.index_select(0, atoms),
-                is_bulk=old.is_bulk.index_select(0, frames),
+                cells=of_frames(old.cells),
+                neighbor=of_atoms(old.neighbor[:, :n_slots]) + integers(move)[:, None],
+                back=of_atoms(old.back[:, :n_slots]),
+                shift=of_atoms(old.shift[:, :n_slots]),
+                padding=of_atoms(old.padding[:, :n_slots]),
+                electrons=of_atoms(old.electrons),
+                is_bulk=of_frames(old.is_bulk),
                 n_frames=len(chosen),
             ),
-            energy=whole.energy.index_select(0, frames),
-            forces=whole.forces.index_select(0, atoms),
-            n_modes=whole.n_modes.index_select(0, frames),
+            energy=of_frames(whole.energy),
+            forces=of_atoms(whole.forces),
+            n_modes=of_frames(whole.n_modes),
             n_atoms=integers(counts).to(dtype),
-            fold=whole.fold.index_select(0, frames),
-            stress=whole.stress.index_select(0, frames),
-            has_stress=whole.has_stress.index_select(0, frames),
-            weight=whole.weight.index_select(0, frames),
+            fold=of_frames(whole.fold),
+            stress=of_frames(whole.stress),
+            has_stress=of_frames(whole.has_stress),
+            weight=of_frames(whole.weight),
             any_stress=bool(self.has_stress[np.asarray(index)].any()),
         )
 

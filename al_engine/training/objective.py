@@ -102,21 +102,20 @@ def coherent_nll(res: Residuals, batch: TrainingBatch) -> Tensor:
 def batch_loss(
     net: StackedPotential, batch: TrainingBatch, settings: Training, *, likelihood: bool
 ) -> Tensor:
-    """Sum over members of the mean over the frames each may learn from.
+    """Sum over members of the weighted mean over the frames each may learn from.
 
-    beta-NLL (Seitzer et al., ICLR 2022): each frame's likelihood is weighted by sigma^(2 beta), taken as a
-    constant and relative to the batch's mean, one factor for energy and forces.
+    beta-NLL (Seitzer et al., ICLR 2022): each frame's likelihood is weighted by (sigma² / n_atoms)^beta,
+    taken as a constant, one factor for energy and forces.
     """
     res = residuals(net, batch, with_noise=likelihood)
     weights = fold_weights(batch.fold, net.arch.n_members).to(batch.energy) * batch.weight
     if likelihood:
         values = coherent_nll(res, batch) / batch.n_labels
         if settings.beta > 0:
-            factor = (res.energy_variance.detach() / batch.n_atoms) ** settings.beta
-            weights = weights * factor / factor.mean(dim=1, keepdim=True)
+            weights = weights * (res.energy_variance.detach() / batch.n_atoms) ** settings.beta
     else:
         values = squared_error(res, batch, settings.energy_weight) / net.arch.force_scale**2
-    return ((values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-6)).sum()
+    return ((values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-30)).sum()
 
 
 def fold_weights(fold: Tensor, n_members: int) -> Tensor:

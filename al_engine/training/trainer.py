@@ -49,7 +49,7 @@ def train(
     """Train all members in place; the weights kept are averaged ones, best by out-of-fold loss.
 
     Args:
-        net: Fresh or warm networks.
+        net: Fresh networks.
         dataset: Frames with folds; member m never learns from fold m.
         settings: Lengths and rates.
         seed: Of the order of the frames.
@@ -68,9 +68,8 @@ def train(
     running = torch.zeros((), device=device)
     limits = batch_limits(dataset.n_atoms, settings.batch_size, settings.max_atoms_per_batch)
     order = frame_order(dataset.n_atoms, limits, seed)
-    compiled = settings.compile
-    if compiled is None:
-        compiled = settings.n_steps * limits.n_atoms * net.arch.n_members > COMPILE_FROM
+    is_long = settings.n_steps * limits.n_atoms * net.arch.n_members > COMPILE_FROM
+    compiled = is_long if settings.compile is None else settings.compile
     shape = dataset.shape(limits.n_frames, limits.n_atoms) if compiled else None
     gradients = GradientStep(net, settings, compiled=compiled)
     for step in range(1, settings.n_steps + 1):

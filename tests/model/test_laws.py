@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from networks import ELEMENTS, carbon_crystal, ensemble, ethanol, labeled, trained
+from networks import ELEMENTS, TIGHT, carbon_crystal, ensemble, ethanol, labeled, supercell, trained, turned
 from scipy.spatial.transform import Rotation
 
 from al_engine.errors import InputError
@@ -18,31 +18,7 @@ from al_engine.model.slopes import MAX_ATOMS_PER_BATCH
 from al_engine.prediction import Prediction
 from flows.cli import execute
 
-TIGHT = {"rtol": 1e-9, "atol": 1e-10}
 PARTS = ("aleatoric", "epistemic", "total")
-
-
-CRYSTALS = {"crystal": carbon_crystal(), "cell smaller than r_max": carbon_crystal(cubic=False)}
-FRAMES = {"molecule": ethanol()} | CRYSTALS
-
-
-@pytest.fixture(scope="module", params=["random", "trained"])
-def model(request: pytest.FixtureRequest) -> Ensemble:
-    return ensemble() if request.param == "random" else trained()
-
-
-@pytest.fixture(params=FRAMES.values(), ids=FRAMES)
-def frame(request: pytest.FixtureRequest) -> Frame:
-    return request.param
-
-
-@pytest.fixture(params=CRYSTALS.values(), ids=CRYSTALS)
-def crystal(request: pytest.FixtureRequest) -> Frame:
-    return request.param
-
-
-def turned(frame: Frame, rotation: np.ndarray) -> Frame:
-    return Frame(frame.numbers, frame.positions @ rotation.T, frame.cell @ rotation.T, frame.pbc)
 
 
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
@@ -196,11 +172,6 @@ def test_energy_and_forces_vanish_smoothly_at_the_cut_off(model: Ensemble):
     assert not beyond.member_forces.any()
 
 
-def supercell(frame: Frame, n: tuple[int, int, int]) -> Frame:
-    atoms = frame.to_ase().repeat(n)
-    return Frame.from_ase(atoms)
-
-
 def test_a_supercell_has_the_energy_of_its_cells_and_the_same_forces(model: Ensemble):
     cell = carbon_crystal(cubic=False)  # 2 atoms, vectors shorter than the cut-off
     assert np.linalg.norm(cell.cell, axis=1).min() < 4.0
@@ -283,47 +254,6 @@ def test_a_broken_walker_leaves_the_others_alone(model: Ensemble, broken: float)
     keep = [*range(9), *range(18, 27)]
     np.testing.assert_array_equal(got.forces[keep], expected.forces[keep])
     np.testing.assert_array_equal(got.energy[[0, 2]], expected.energy[[0, 2]])
-
-
-def strained(frame: Frame, strain: np.ndarray) -> Frame:
-    turn = np.eye(3) + strain
-    return Frame(frame.numbers, frame.positions @ turn, frame.cell @ turn, frame.pbc)
-
-
-def test_stress_is_the_slope_of_the_energy_by_strain(model: Ensemble, crystal: Frame):
-    p = model.predict([crystal])
-    assert p.member_stress is not None
-    volume, h = abs(np.linalg.det(crystal.cell)), 1e-3
-    for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (2, 1), (0, 2)):
-        strain = np.zeros((3, 3))
-        strain[i, j] += 0.5
-        strain[j, i] += 0.5
-
-        def at(x: float, strain: np.ndarray = strain) -> np.ndarray:
-            return model.predict([strained(crystal, x * strain)]).member_energy[:, 0]
-
-        coarse, fine = (at(h) - at(-h)) / (2 * h), (at(h / 2) - at(-h / 2)) / h
-        slope = (4 * fine - coarse) / 3 / volume
-        np.testing.assert_allclose(p.member_stress[:, 0, i, j], slope, rtol=1e-6, atol=1e-9)
-
-
-def test_stress_turns_with_the_frame_and_molecules_have_none(model: Ensemble):
-    frame = carbon_crystal()
-    rotation = Rotation.random(rng=np.random.default_rng(2)).as_matrix()
-    p, q = model.predict([frame, ethanol()]), model.predict([turned(frame, rotation)])
-    assert p.stress is not None
-    assert q.stress is not None
-    np.testing.assert_allclose(q.stress[0], rotation @ p.stress[0] @ rotation.T, **TIGHT)
-    np.testing.assert_allclose(q.stress_sd, p.stress_sd[:1], **TIGHT)
-    assert np.isnan(p.stress[1]).all()
-    assert model.predict([ethanol()]).stress is None
-
-
-def test_stress_noise_of_a_supercell_falls_as_one_over_its_size(model: Ensemble):
-    cell = carbon_crystal(cubic=False)
-    p, q = model.predict([cell]), model.predict([supercell(cell, (2, 1, 3))])
-    np.testing.assert_allclose(q.member_stress, p.member_stress, rtol=1e-8, atol=1e-11)
-    np.testing.assert_allclose(q.stress_noise, p.stress_noise / 6, rtol=1e-8)
 
 
 def test_charge_and_multiplicity_change_the_energy_and_isolated_atoms_stay_exact(model: Ensemble):

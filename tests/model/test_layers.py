@@ -90,7 +90,7 @@ def test_repulsion_of_two_protons_close_together_is_coulombs_with_the_universal_
 
     r = torch.tensor([[[0.05]]], dtype=torch.float64)
     module = Repulsion((1,), reach=100.0)  # so wide that the cut-off is 1 here
-    energy = float(module(r, torch.zeros(1, 1, dtype=torch.int64)))
+    energy = float(module(r, torch.ones(1, 1, dtype=torch.float64)))
     x = 0.05 / (0.4685 / 2)
     phi = sum(
         a * math.exp(-b * x)
@@ -103,7 +103,7 @@ def test_repulsion_ends_at_the_sum_of_the_covalent_radii():
     from al_engine.model.repulsion import Repulsion
 
     module = Repulsion((1, 6), reach=1.0)
-    pair = torch.ones(1, 1, dtype=torch.int64)  # H with C: 0.31 + 0.76 Å
+    pair = torch.eye(4)[1:2]  # H with C: 0.31 + 0.76 Å
     inside, outside = (float(module(torch.tensor([[[r]]]), pair)) for r in (1.06, 1.08))
     assert inside > 0
     assert outside == 0

@@ -8,11 +8,12 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from al_engine.config import Training
 from al_engine.frames import Frame
-from al_engine.model.potential import Architecture, StackedPotential
+from al_engine.model.potential import Architecture, NoiseKind, StackedPotential
 from al_engine.records import Label, LabeledFrame, Origin, TrainingFrame
 from al_engine.training.dataset import Dataset, TrainingBatch, build_dataset, internal_modes
-from al_engine.training.objective import coherent_nll, fold_weights, residuals, squared_error
+from al_engine.training.objective import batch_loss, coherent_nll, fold_weights, residuals, squared_error
 
 ENERGIES = {1: -0.5, 8: -2.0}
 
@@ -32,13 +33,13 @@ def dataset(n: int = 6) -> Dataset:
     return build_dataset(items, folds, ENERGIES, 4.0)
 
 
-def network(seed: int = 0) -> StackedPotential:
+def network(seed: int = 0, noise: NoiseKind = "local") -> StackedPotential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = StackedPotential(Architecture(3, (1, 8), 8, 2, 6, 4.0, 3.0, 1.0)).double()
+        net = StackedPotential(Architecture(3, (1, 8), 8, 2, 6, 4.0, 3.0, 1.0, noise)).double()
         with torch.no_grad():
             net.noise_out.weight.mul_(20)
-            net.noise_bias.copy_(torch.randn(3, 1, 1))
+            net.noise_bias.copy_(torch.randn(net.noise_bias.shape))
             net.log_length.copy_(torch.randn(3) * 0.3)
             net.log_white.copy_(torch.randn(3))
     return net
@@ -60,7 +61,7 @@ def dense(net: StackedPotential, data: TrainingBatch, member: int, frame: int) -
     sigma = float(variance[member, frame].sqrt())
     g = (variance_slope[member, own] / (2 * sigma)).reshape(-1).numpy()
     tau2 = out.force_noise[member, own].detach().repeat_interleave(3).numpy()
-    u = np.concatenate([[sigma], -g])
+    u = np.concatenate([[sigma], 0 * g if net.arch.noise == "white" else -g])  # white noises have no link
     covariance = np.diag(np.concatenate([[0.0], tau2])) + np.outer(u, u)
     r_energy = float(data.energy[frame] - mu[member, frame])
     r_forces = (data.forces[own] + slope[member, own]).reshape(-1).numpy()
@@ -68,14 +69,50 @@ def dense(net: StackedPotential, data: TrainingBatch, member: int, frame: int) -
     return -float(multivariate_normal(cov=covariance, allow_singular=False).logpdf(residual))
 
 
-def test_one_pass_likelihood_equals_the_dense_normal_density():
-    net, data = network(), batch(dataset())
+@pytest.mark.parametrize("noise", ["local", "global", "white"])
+def test_one_pass_likelihood_equals_the_dense_normal_density(noise: NoiseKind):
+    net, data = network(noise=noise), batch(dataset())
     res = residuals(net, data, with_noise=True)
     full = replace(data, n_modes=3 * data.n_atoms)  # all 3 N components: the density that the dense one is
     constant = 0.5 * math.log(2 * math.pi) * (1 + 3 * data.n_atoms)
     nll = (coherent_nll(res, full) + constant).detach().numpy()
     expected = [[dense(net, data, m, f) for f in range(6)] for m in range(3)]
     np.testing.assert_allclose(nll, expected, rtol=1e-9)
+
+
+def test_global_force_noise_is_that_of_one_process_and_white_noise_has_a_head_of_its_own():
+    data = batch(dataset())
+    x = data.frames.positions.expand(3, -1, -1)
+    net = network(noise="global")
+    out = net(x, data.frames.offset(), data.frames)
+    sigma2 = data.frames.sum_over_atoms(out.variance)
+    expected = (sigma2 / net.log_length.exp()[:, None] ** 2)[:, data.frames.frame_index]
+    torch.testing.assert_close(out.force_noise, expected)
+    net = network(noise="white")
+    before = net(x, data.frames.offset(), data.frames)
+    with torch.no_grad():
+        net.noise_bias[..., 1] += 1
+    after = net(x, data.frames.offset(), data.frames)
+    torch.testing.assert_close(after.variance, before.variance)
+    assert (after.force_noise > before.force_noise).all()
+
+
+def test_beta_weights_each_frame_by_a_constant_power_of_its_variance():
+    net, data = network(), batch(dataset())
+    settings = Training(beta=0.5)
+    res = residuals(net, data, with_noise=True)
+    learns = fold_weights(data.fold, 3).double()
+    weights = learns * (res.energy_variance.detach() / data.n_atoms).sqrt()
+    nll = coherent_nll(res, data) / data.n_labels
+    expected = ((nll * weights).sum(dim=1) / weights.sum(dim=1)).sum()
+    loss = batch_loss(net, data, settings, likelihood=True)
+    torch.testing.assert_close(loss, expected)
+    parameters = [net.noise_bias, net.readout.weight]
+    for got, wanted in zip(
+        torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True
+    ):
+        torch.testing.assert_close(got, wanted)
+    assert not torch.isclose(loss, batch_loss(net, data, Training(), likelihood=True))
 
 
 def test_one_pass_gradients_equal_finite_differences_in_the_weights():

@@ -119,3 +119,17 @@ def test_the_readout_starts_from_frames_of_every_fold_however_many_there_are(n_f
     after = fold_residuals(net, data, with_noise=False)
     assert np.sqrt(np.mean(after.energy**2)) < before
     assert np.isfinite(after.coupled).all()
+
+
+@pytest.mark.parametrize(
+    ("objective", "length_scale"), [("coherent", "global"), ("white", "local"), ("mse", "local")]
+)
+def test_every_objective_learns_forces_and_ends_with_a_finite_likelihood(objective: str, length_scale: str):
+    data = dataset(12)
+    settings = Training(objective=objective, length_scale=length_scale, n_steps=100, batch_size=4)
+    kind = "white" if objective == "white" else length_scale
+    result = train(network(noise=kind).float(), data, settings, seed=5)
+    column = LOG_COLUMNS.index("fold_force_rmse")
+    assert np.isfinite(result.log).all()
+    assert np.isfinite(result.fold.nll)
+    assert result.log[-1, column] < result.log[0, column]
