@@ -89,8 +89,19 @@ class ForceScores(ForceCalibration):
 
 
 @dataclass(frozen=True)
+class StressScores(Calibration):
+    """Errors of the Mandel components of the stress (`prediction.mandel`) and their total uncertainty."""
+
+    rmse_ev_per_ang3: float
+    mae_ev_per_ang3: float
+
+
+@dataclass(frozen=True)
 class Scores:
-    """Everything measured on a set of labeled frames; `n_atoms` of all frames together."""
+    """Everything measured on a set of labeled frames; `n_atoms` of all frames together.
+
+    `stress` is None where no frame has one in its label and three periodic directions.
+    """
 
     n_frames: int
     n_atoms: int
@@ -98,6 +109,7 @@ class Scores:
     forces: ForceScores
     coherence: Coherence
     parts: Parts
+    stress: StressScores | None
 
 
 @dataclass(frozen=True)
@@ -132,18 +144,21 @@ class Evaluation(Scores):
         return _metrics(split, (), self.to_json())
 
 
-def evaluate(prediction: Prediction, energies: ArrayLike, forces: ArrayLike) -> Evaluation:
+def evaluate(
+    prediction: Prediction, energies: ArrayLike, forces: ArrayLike, stresses: ArrayLike | None = None
+) -> Evaluation:
     """Compare a prediction with labels.
 
     Args:
         prediction: Of an ensemble that was not trained on these labels.
         energies: Shape (n_frames,), eV; NaN where a frame has no energy.
         forces: Shape (n_atoms, 3), eV/Å; NaN where a frame has no forces.
+        stresses: Shape (n_frames, 3, 3), eV/Å³, positive in tension; NaN where a frame has no stress.
 
     Raises:
         ValueError: Labels of another shape than the prediction.
     """
-    residuals = Residuals.of(prediction, energies, forces)
+    residuals = Residuals.of(prediction, energies, forces, stresses)
     with np.errstate(all="ignore"):  # a variance of zero or a network that diverged gives null
         bins = tuple(
             SizeBin(
@@ -205,7 +220,16 @@ def _scores(residuals: Residuals) -> Scores:
         ),
         coherence=coherence(prediction, residuals.energy, residuals.forces),
         parts=parts,
+        stress=_stress(residuals.stress_errors()),
     )
+
+
+def _stress(errors: NormalErrors | None) -> StressScores | None:
+    """Measure the stress, if any is known."""
+    if errors is None:
+        return None
+    size = np.abs(errors.error)
+    return StressScores(**vars(errors.calibration()), rmse_ev_per_ang3=_rms(size), mae_ev_per_ang3=mean(size))
 
 
 def _part(residuals: Residuals, part: UncertaintyPart, low_rank: LowRankCovariance | None) -> PartScores:

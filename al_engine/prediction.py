@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+def mandel(tensors: Array) -> Array:
+    """Return xx, yy, zz, sqrt(2) yz, sqrt(2) xz, sqrt(2) xy of symmetric tensors, (..., 3, 3) to (..., 6).
+
+    The sum of their squares is that of all nine components, whatever the axes.
+    """
+    shear = np.sqrt(2) * np.stack([tensors[..., 1, 2], tensors[..., 0, 2], tensors[..., 0, 1]], axis=-1)
+    return np.concatenate([np.diagonal(tensors, axis1=-2, axis2=-1), shear], axis=-1)
+
+
 @dataclass(frozen=True)
 class UncertaintyPart:
     """One part (aleatoric, epistemic or total) of the joint covariance of energy and forces.
@@ -146,13 +155,18 @@ class Prediction:
         return None if self.member_stress is None else self.member_stress.mean(axis=0)
 
     @cached_property
-    def stress_sd(self) -> Array | None:
-        """Total deviation of a Mandel component, rms over the six, shape (n_frames,), eV/Å³."""
+    def stress_variance(self) -> Array | None:
+        """Total variance of each Mandel component, shape (n_frames, 6), (eV/Å³)²; None as `stress`."""
         if self.member_stress is None or self.stress_noise is None:
             return None
-        spread = ((self.member_stress - self.member_stress.mean(axis=0)) ** 2).sum(axis=(2, 3)) / 6
-        sd: Array = np.sqrt((self.stress_noise + self.epistemic_scale * spread).mean(axis=0))
-        return sd
+        spread = mandel(self.member_stress - self.member_stress.mean(axis=0)) ** 2
+        variance: Array = (self.stress_noise[..., None] + self.epistemic_scale * spread).mean(axis=0)
+        return variance
+
+    @cached_property
+    def stress_sd(self) -> Array | None:
+        """Total deviation of a Mandel component, rms over the six, shape (n_frames,), eV/Å³."""
+        return None if self.stress_variance is None else np.sqrt(self.stress_variance.mean(axis=1))
 
     @cached_property
     def energy_deviation(self) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from al_engine.prediction import Array, Prediction, UncertaintyPart
+from al_engine.prediction import Array, Prediction, UncertaintyPart, mandel
 from al_engine.scores import NormalErrors
 
 
@@ -19,6 +19,7 @@ class Residuals:
         prediction: What was compared.
         energy: Shape (n_frames,), eV.
         forces: Shape (n_atoms, 3), eV/Å.
+        stress: Mandel components, shape (n_frames, 6), eV/Å³; NaN also where no stress is predicted.
         has_energy: Frames with an energy, shape (n_frames,).
         has_forces: Atoms with forces, shape (n_atoms,).
     """
@@ -26,12 +27,19 @@ class Residuals:
     prediction: Prediction
     energy: Array
     forces: Array
+    stress: Array
     has_energy: NDArray[np.bool_]
     has_forces: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, prediction: Prediction, energies: ArrayLike, forces: ArrayLike) -> Residuals:
-        """Compare a prediction with labels of the shapes of its energies and forces.
+    def of(
+        cls,
+        prediction: Prediction,
+        energies: ArrayLike,
+        forces: ArrayLike,
+        stresses: ArrayLike | None = None,
+    ) -> Residuals:
+        """Compare a prediction with labels of the shapes of its energies, forces and stresses.
 
         Raises:
             ValueError: Labels of another shape.
@@ -42,9 +50,12 @@ class Residuals:
                 f"labels must have shapes {prediction.energy.shape} and {prediction.forces.shape}, "
                 f"got {energy.shape} and {force.shape}"
             )
+        stress = np.full((prediction.n_frames, 3, 3), np.nan)
+        if stresses is not None and prediction.stress is not None:
+            stress = np.asarray(stresses, dtype=np.float64) - prediction.stress
         has_forces = np.isfinite(force.sum(axis=1))
         r_energy, r_forces = energy - prediction.energy, force - prediction.forces
-        return cls(prediction, r_energy, r_forces, np.isfinite(energy), has_forces)
+        return cls(prediction, r_energy, r_forces, mandel(stress), np.isfinite(energy), has_forces)
 
     def of_sizes(self, low: int, high: int) -> Residuals:
         """Keep the frames of this range of sizes."""
@@ -54,6 +65,7 @@ class Residuals:
             self.prediction.of_frames(frames),
             self.energy[frames],
             self.forces[atoms],
+            self.stress[frames],
             self.has_energy[frames],
             self.has_forces[atoms],
         )
@@ -71,6 +83,13 @@ class Residuals:
     def energy_errors(self, part: UncertaintyPart) -> NormalErrors:
         """Take the known energies."""
         return NormalErrors.of_numbers(self.energy[self.has_energy], part.energy_sd[self.has_energy])
+
+    def stress_errors(self) -> NormalErrors | None:
+        """Take the Mandel components of the known stresses by their total variance; None without any."""
+        known = np.isfinite(self.stress)
+        if self.prediction.stress_variance is None or not known.any():
+            return None
+        return NormalErrors.of_numbers(self.stress[known], np.sqrt(self.prediction.stress_variance[known]))
 
     def component_errors(self, part: UncertaintyPart) -> NormalErrors:
         """Take the known force components."""

@@ -90,7 +90,8 @@ def number(value: float | None, scale: float = 1.0) -> str:
 def error_rows(metrics: Sequence[Metric]) -> list[Row]:
     """One row an error, one column a split; what `calibration_rows` shows is left out."""
     elsewhere = {name for names in _MEASURES.values() for name in names}
-    shown = [m for m in metrics if not m.quantity.startswith("parts.") and m.name not in elsewhere]
+    shown = [m for m in metrics if not m.quantity.startswith("parts.")]
+    shown = [m for m in shown if m.name not in elsewhere or m.quantity == "stress"]
     values = {(m.quantity, m.name, m.split): m.value for m in shown}
     splits = sorted({m.split for m in shown})
     return [

@@ -92,7 +92,9 @@ def evaluation(ensemble: Ensemble, pairs: Sequence[tuple[Frame, Label]]) -> Eval
     """Evaluate an ensemble on labeled frames."""
     prediction = ensemble.predict([frame for frame, _ in pairs])
     forces = np.concatenate([label.forces for _, label in pairs])
-    return evaluate(prediction, [label.energy for _, label in pairs], forces)
+    missing = np.full((3, 3), np.nan)
+    stresses = [missing if label.stress is None else label.stress for _, label in pairs]
+    return evaluate(prediction, [label.energy for _, label in pairs], forces, stresses)
 
 
 def _audit_sizes(decisions: Sequence[StopDecision]) -> list[int]:
