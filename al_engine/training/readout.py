@@ -9,6 +9,8 @@ from al_engine.model.potential import StackedPotential
 from al_engine.training.dataset import Dataset
 
 _MAX_FRAMES = 24
+_MAX_ATOMS = 256
+"""Each column of the fit is a backward pass over all of them; there are always two frames of a fold."""
 _RIDGE = 1e-4
 
 
@@ -19,7 +21,8 @@ def fit_readout(net: StackedPotential, dataset: Dataset, energy_weight: float) -
     the readout; gradient steps of bounded length would spend most of a short training on it.
     """
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
-    batch = dataset.batch(_from_each_fold(dataset, _MAX_FRAMES), device=device, dtype=dtype)
+    n_frames = min(_MAX_FRAMES, max(2 * net.arch.n_members, round(_MAX_ATOMS / dataset.n_atoms.mean())))
+    batch = dataset.batch(_from_each_fold(dataset, n_frames), device=device, dtype=dtype)
     x = batch.frames.positions.expand(net.arch.n_members, -1, -1).clone().requires_grad_()
     with torch.no_grad():
         net.energy_out.weight.zero_()
