@@ -58,10 +58,13 @@ class Timing:
     microseconds: float
 
 
-def batches() -> dict[str, list[LabeledFrame]]:
-    """The batches that are timed."""
-    ethanol, bpa = gfn2_ethanol.frames("train"), reference_data.frames("3bpa/train_300K")
-    return {f"ethanol_{n}": ethanol[:n] for n in (1, 16, 64)} | {f"3bpa_{n}": bpa[:n] for n in (8, 32)}
+def batch_of(name: str) -> list[LabeledFrame]:
+    """The first frames of ethanol or 3BPA, such as `ethanol_16`."""
+    molecule, n = name.split("_")
+    known = (
+        gfn2_ethanol.frames("train") if molecule == "ethanol" else reference_data.frames("3bpa/train_300K")
+    )
+    return known[: int(n)]
 
 
 def steps(items: Sequence[LabeledFrame], *, compiled: bool) -> Iterator[tuple[str, str, Step]]:
@@ -177,7 +180,7 @@ def peer(
 def measure(arguments: argparse.Namespace) -> list[Timing]:
     """Time everything in turns; the shortest over the rounds."""
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
-    chosen = {n: items for n, items in batches().items() if n in arguments.batches}
+    chosen = {name: batch_of(name) for name in arguments.batches}
     weight = {name: sum(i.frame.n_atoms for i in items) for name, items in chosen.items()}
     best: dict[tuple[str, str, str], float] = {}
 

@@ -72,6 +72,12 @@ def of_element(weight: Tensor, element: Tensor) -> Tensor:
     return rows.reshape(*rows.shape[:-1], *weight.shape[2:])
 
 
+def determinant(q: Tensor) -> Tensor:
+    """Determinants of symmetric matrices (..., 3, 3, n_channels): (..., n_channels)."""
+    (xx, xy, xz), (_, yy, yz), (_, _, zz) = (row.unbind(-2) for row in q.unbind(-3))
+    return xx * (yy * zz - yz * yz) - xy * (xy * zz - 2 * yz * xz) - xz * xz * yy
+
+
 class Products(nn.Module):
     """Invariants and vectors of up to three factors of A_0, A_1, A_2, weighted by the atom's element.
 
@@ -103,11 +109,10 @@ class Products(nn.Module):
         q = torch.matmul(self.cartesian.to(a2.dtype), a2)
         q = q.reshape(*q.shape[:-2], 3, 3, q.shape[-1])
         v = (q * a1.unsqueeze(-3)).sum(dim=-2)
-        q_squared = (q.unsqueeze(-2) * q.unsqueeze(-4)).sum(dim=-3)
         norm1 = (a1 * a1).sum(dim=-2) / 3
         norm2 = (a2 * a2).sum(dim=-2) / 5
         mixed = (a1 * v).sum(dim=-2) / 3
-        cubic = (q_squared * q).sum(dim=(-2, -3)) / 2
+        cubic = 1.5 * determinant(q)  # tr q³ / 2, as q is symmetric and has no trace
         ss = s * s
         basis = torch.stack([s, ss, s * ss, norm1, norm2, s * norm1, s * norm2, mixed, cubic], dim=-2)
         invariants = (basis * of_element(self.invariant_weight, element)).sum(dim=-2)

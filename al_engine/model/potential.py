@@ -74,13 +74,13 @@ class Edges(NamedTuple):
     Attributes:
         r: Distances, shape (n_members, n_atoms, n_slots), Å.
         radial: Radial basis, shape (n_members, n_atoms, n_slots, n_radial).
-        harmonics: Degrees 0, 1, 2, shapes (n_members, n_atoms, n_slots, 2l + 1).
+        harmonics: Degrees 0, 1, 2, shape (n_members, n_atoms, n_slots, 9).
         pair: Pair of elements, as rows of a unit matrix, shape (n_atoms * n_slots, n_species²).
     """
 
     r: Tensor
     radial: Tensor
-    harmonics: tuple[Tensor, Tensor, Tensor]
+    harmonics: Tensor
     pair: Tensor
 
 
@@ -105,7 +105,7 @@ class AtomicBasis(nn.Module):
 
     def forward(self, radial: Tensor, edges: Edges, *_: object) -> list[Tensor]:
         """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
-        sums = [torch.matmul(y.transpose(-1, -2), radial) for y in edges.harmonics]
+        sums = torch.matmul(edges.harmonics.transpose(-1, -2), radial).split((1, 3, 5), dim=-2)
         return [linear(x) for linear, x in zip(self.mix, sums, strict=True)]
 
 
@@ -122,13 +122,13 @@ class Messages(nn.Module):
         """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
         paths = self.radial_out(radial).chunk(5, dim=-1)
         scalars = to_neighbors(nodes.invariants, batch.neighbor, batch.reverse)
-        a = [
-            torch.matmul(y.transpose(-1, -2), path * scalars)
-            for y, path in zip(edges.harmonics, paths[:3], strict=True)
-        ]
+        _, *directions = edges.harmonics.split((1, 3, 5), dim=-1)
+        a = [(paths[0] * scalars).sum(dim=-2, keepdim=True)]
+        for y, path in zip(directions, paths[1:3], strict=True):
+            a.append(torch.matmul(y.transpose(-1, -2), path * scalars))
         if nodes.vectors is not None:
             vectors = to_neighbors(nodes.vectors, batch.neighbor, batch.reverse)
-            along = (vectors * edges.harmonics[1].unsqueeze(-1)).sum(dim=-2)
+            along = (vectors * directions[0].unsqueeze(-1)).sum(dim=-2)
             a[0] = a[0] + (paths[3] * along).sum(dim=-2, keepdim=True)
             a[1] = a[1] + (paths[4].unsqueeze(-2) * vectors).sum(dim=-3)
         return [linear(x) for linear, x in zip(self.mix, a, strict=True)]
@@ -230,7 +230,8 @@ class StackedPotential(nn.Module):
         r = torch.linalg.vector_norm(vectors, dim=-1)
         own, other = batch.element[:, None, :, None], batch.element[batch.neighbor].unsqueeze(-2)
         pair = (own * other).flatten(2).flatten(0, 1)
-        return Edges(r, self.basis(r), spherical_harmonics(vectors / r.unsqueeze(-1)), pair)
+        harmonics = torch.cat(spherical_harmonics(vectors / r.unsqueeze(-1)), dim=-1)
+        return Edges(r, self.basis(r), harmonics, pair)
 
     def _force_noise(self, variance: Tensor, own: Tensor, batch: FrameBatch) -> Tensor:
         """tau_a² (math 1), (eV/Å)²: v_a / l² + delta_F², or sigma² / l², or the head of its own (1/Å²)."""
