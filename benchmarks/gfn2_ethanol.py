@@ -6,6 +6,8 @@ train: 400 frames, test: 300, of Langevin runs of 1.6 ps at 300, 400, ... 800 K,
 last 50 of a run are tests; hot: 150 frames at 1500 K; stretched: a hydrogen of a test frame pulled
 from a partner (0.8-1.7 Å) to 1.1-1.8 times the distance, without those beyond 30 eV/Å; pressed: a pair
 (0.8-2.8 Å) at 55-90 % of its distance, not below 0.55 Å nor beyond 60 eV/Å; isolated: the three atoms.
+300K, 600K, 1200K: 150 frames each of runs of their own; torsions: methyl and hydroxyl turned in frames of the
+first of them.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from al_engine.records import Label, LabeledFrame, Origin
 from al_engine.stages.initial import isolated_atom
 from al_engine.structures import read_labeled
 
-NAMES = ("train", "test", "hot", "stretched", "pressed", "isolated")
+NAMES = ("train", "test", "hot", "stretched", "pressed", "isolated", "300K", "600K", "1200K", "torsions")
 FOLDER = Path(__file__).parent / "cache" / "gfn2_ethanol"
 
 
@@ -49,6 +51,11 @@ def isolated(folder: Path = FOLDER) -> dict[int, float]:
     return {int(i.frame.numbers[0]): i.label.energy for i in frames("isolated", folder)}
 
 
+def dynamics_tests(folder: Path = FOLDER) -> dict[str, list[LabeledFrame]]:
+    """Return the tests of campaigns: 300, 600, 1200 K and torsions."""
+    return {name: frames(name, folder) for name in NAMES[-4:]}
+
+
 def make(folder: Path) -> None:
     """Make all sets with fixed seeds and write them."""
     train: list[Frame] = []
@@ -64,7 +71,9 @@ def make(folder: Path) -> None:
         "stretched": (_stretched(test, 150), 30.0),
         "pressed": (_pressed(test, 150), 60.0),
         "isolated": ([isolated_atom(z) for z in (1, 6, 8)], 100.0),
+        **{f"{t}K": (_dynamics(t, 150, t), 100.0) for t in (300, 600, 1200)},
     }
+    sets["torsions"] = (_turned(sets["300K"][0]), 100.0)
     folder.mkdir(parents=True, exist_ok=True)
     for name, (chosen, cap) in sets.items():
         reference = resolve_backend(XTB(backend="tblite"))
@@ -117,6 +126,23 @@ def _pressed(among: list[Frame], n_tries: int) -> list[Frame]:
     for _ in range(n_tries):
         atoms, distances, i, j = _draw_pair(among, rng, 0.8, 2.8)
         atoms.set_distance(i, j, max(0.55, distances[i, j] * rng.uniform(0.55, 0.9)), fix=0)
+        found.append(Frame.from_ase(atoms))
+    return found
+
+
+def _turned(frames: list[Frame]) -> list[Frame]:
+    """Frames with the hydroxyl (C-C-O-H) and the methyl (O-C-C-H) turned to angles all round."""
+    rng, found = np.random.default_rng(2), []
+    for frame in frames:
+        atoms = frame.to_ase()
+        carbon, hydrogen = (np.flatnonzero(frame.numbers == z) for z in (6, 1))
+        (oxygen,) = np.flatnonzero(frame.numbers == 8)
+        to_oxygen = atoms.get_distances(oxygen, carbon)
+        middle, end = carbon[to_oxygen.argsort()]
+        (proton,) = hydrogen[atoms.get_distances(oxygen, hydrogen).argsort()[:1]]
+        methyl = hydrogen[atoms.get_distances(end, hydrogen).argsort()[:3]]
+        atoms.set_dihedral(end, middle, oxygen, proton, rng.uniform(0, 360), indices=[proton])
+        atoms.rotate_dihedral(oxygen, middle, end, methyl[0], rng.uniform(0, 360), indices=list(methyl))
         found.append(Frame.from_ase(atoms))
     return found
 
