@@ -100,6 +100,8 @@ class Training(Section):
     """Coherent force noise from the energy noise of the atom itself, or of the whole frame."""
     beta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of a frame's likelihood: sigma^(2 beta) (beta-NLL); 0 is the likelihood itself."""
+    start: Literal["fresh", "warm"] = "fresh"
+    """Warm: from the networks of the generation before, with fewer steps; fresh where there are none."""
     n_steps: PositiveInt = 800
     warmup_share: Share = 0.6
     """Share of the steps with mean squared errors, before the likelihood."""

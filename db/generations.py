@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, column, insert, select, table, update
+from sqlalchemy import Connection, column, delete, insert, select, table, update
 
 from al_engine.errors import StateError
 from al_engine.lifecycle import GENERATION_MOVES, GenerationState, check_generation_move
@@ -13,7 +13,7 @@ from al_engine.records import Cost, Criterion, Generation, StopDecision
 from db import campaigns
 from db.columns import utc_now
 from db.rows import get_records, insert_new, put_records
-from db.schema import GenerationRow, LedgerRow, StopCriterionRow, StopDecisionRow
+from db.schema import GenerationRow, LedgerRow, StopCriterionRow, StopDecisionRow, TrainingStateRow
 
 _ENDED = (GenerationState.CLOSED, GenerationState.ABORTED)
 _NAMES = {"number": "generation", "state": "status"}
@@ -146,6 +146,7 @@ def abort(connection: Connection, campaign: str, number: int, reason: str) -> bo
     check_generation_move(state, GenerationState.ABORTED)
     ended = {"state": GenerationState.ABORTED, "abort_reason": reason, **_ended(connection, campaign, number)}
     connection.execute(update(GenerationRow).where(GenerationRow.id == generation_id).values(ended))
+    connection.execute(delete(TrainingStateRow).where(TrainingStateRow.generation_id == generation_id))
     return True
 
 

@@ -7,18 +7,18 @@ import json
 from dataclasses import fields
 
 import numpy as np
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from al_engine.errors import StateError
 from al_engine.records import TrainedModel, TrainingFrame
 from db.rows import get_records, put_records
-from db.schema import GenerationRow, ModelRow, TrainingFrameRow
+from db.schema import GenerationRow, ModelRow, TrainingFrameRow, TrainingStateRow
 
 _FIELDS = [item.name for item in fields(TrainedModel) if item.name != "training_set"]
 
 
 def put(connection: Connection, campaign_id: int, generation_id: int, model: TrainedModel) -> None:
-    """Store an ensemble with its training set.
+    """Store an ensemble with its training set, in place of the state of its training.
 
     Raises:
         StateError: A frame has another fold than it had in an earlier generation.
@@ -34,6 +34,7 @@ def put(connection: Connection, campaign_id: int, generation_id: int, model: Tra
         "scale_errors": np.array(model.scale_errors, dtype=np.float64),
         "log_columns": json.dumps(model.log_columns),
     }
+    connection.execute(delete(TrainingStateRow).where(TrainingStateRow.generation_id == generation_id))
     connection.execute(insert(ModelRow), row)
     put_records(connection, TrainingFrameRow, model.training_set, generation_id=generation_id)
 

@@ -218,6 +218,13 @@ class ModelRow(Base, table="models"):
     log_columns: Mapped[str]
 
 
+class TrainingStateRow(Base, table="training_states"):
+    """The state of the training of an open generation, overwritten as it goes on and deleted at its end."""
+
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    state: Mapped[bytes]
+
+
 class TrainingFrameRow(Base, table="training_sets"):
     """A frame in a generation's training set, with its fold."""
 

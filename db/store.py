@@ -136,7 +136,7 @@ class Store:
     def finish_training(
         self, campaign: str, number: int, model: TrainedModel, metrics: Sequence[Metric], cost: Cost
     ) -> bool:
-        """OPEN -> TRAINED, with the ensemble and its training set."""
+        """OPEN -> TRAINED, with the ensemble and its training set; the state of the training goes."""
         with self.database.write() as connection:
             generation_id = generations.advance(connection, campaign, number, (_G.OPEN, _G.TRAINED), cost)
             if generation_id is None:

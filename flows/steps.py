@@ -3,6 +3,7 @@
 Each is safe to run again: the store refuses what it already has, and a stage draws the same numbers.
 """
 
+import functools
 import logging
 import time
 
@@ -11,6 +12,8 @@ from flows.assembly import Assembly, assemble
 from flows.progress import progress_of
 
 log = logging.getLogger("al_engine.campaign")
+CHECKPOINT_EVERY_S = 60.0
+"""How often a training keeps its state."""
 
 
 def _cost(stage: str, started: float, run: Assembly, n_labels: int = 0) -> Cost:
@@ -31,17 +34,23 @@ def initial(campaign: str, generation: int, database_url: str | None = None) -> 
 
 
 def train(campaign: str, generation: int, database_url: str | None = None) -> None:
-    """Train the ensemble on every label of the generations before."""
+    """Train the ensemble on every label of the generations before; a training that was stopped goes on."""
     from al_engine.stages.train import train_stage
+    from al_engine.training.state import Checkpoints
+    from db.training_states import keep, kept
 
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
+        save = functools.partial(keep, run.store, campaign, generation)
+        checkpoints = Checkpoints(save, kept(run.store, campaign, generation), CHECKPOINT_EVERY_S)
         labeled = run.store.labeled(campaign, before=generation)
         starts = run.store.frames(run.campaign.start_frame_ids)
         folds = run.store.folds(campaign)
         outcome = train_stage(
-            run.config, generation, labeled, folds, starts=starts, progress=progress_of("train")
-        )
+            run.config, generation, labeled, folds,
+            starts=starts, previous=run.store.model(campaign, generation - 1),
+            progress=progress_of("train"), checkpoints=checkpoints,
+        )  # fmt: skip
         model, cost = outcome.model, _cost("training", started, run)
         run.store.finish_training(campaign, generation, model, outcome.metrics, cost)
         log.info(
@@ -97,6 +106,7 @@ def label(
         frames = run.store.frames(sorted(missing))
         labeler = Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
         report = progress_of("label")
+        report(0, len(frames), "")
         for done, result in enumerate(labeler.label_all(frames), 1):
             run.store.record_result(campaign, generation, result)
             report(done, len(frames), "")

@@ -29,7 +29,7 @@ def progress_bar(campaign: str, generation: int) -> Watcher:
     bar: list[Any] = []  # the artifact's id, once it is there
     moved = 0.0
 
-    def watch(stage: str, done: int, total: int, _news: str) -> None:
+    def watch(stage: str, done: int, total: int, news: str) -> None:
         nonlocal moved
         now = time.monotonic()
         if not total or (now < moved + PROGRESS_EVERY_S and done < total):
@@ -39,7 +39,7 @@ def progress_bar(campaign: str, generation: int) -> Watcher:
             return  # the work goes on without a bar
         percent = 100 * done / total
         if bar:
-            update_progress_artifact(artifact_id=bar[0], progress=percent)
+            update_progress_artifact(artifact_id=bar[0], progress=percent, description=f"{stage}: {news}")
         else:
             key = f"{artifact_key(campaign)}-{generation}-{stage}"
             bar.append(create_progress_artifact(progress=percent, key=key, description=stage))

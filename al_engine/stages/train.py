@@ -1,8 +1,9 @@
-"""Stage *train*: a fresh ensemble on the labels so far, calibrated on labels it has not seen."""
+"""Stage *train*: an ensemble on the labels so far, calibrated on labels it has not seen."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 
 from al_engine.calibration import Scales, fit_scales
-from al_engine.config import CampaignConfig
+from al_engine.config import CampaignConfig, Training
 from al_engine.errors import InputError
 from al_engine.frames import Frame, elements_of
-from al_engine.model.checkpoint import Provenance
+from al_engine.model.checkpoint import Provenance, from_bytes
 from al_engine.model.ensemble import Ensemble
 from al_engine.model.potential import Architecture, StackedPotential
 from al_engine.progress import Progress, silent
@@ -24,7 +25,11 @@ from al_engine.stages.files import without_test_set
 from al_engine.training.crossfit import assign_folds
 from al_engine.training.dataset import Dataset, build_dataset
 from al_engine.training.fold import FoldResiduals
+from al_engine.training.state import Checkpoints
 from al_engine.training.trainer import LOG_COLUMNS, train
+
+WARM_STEPS = 0.5
+"""Share of the steps that a training from the networks of the generation before takes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ def train_stage(
     folds: Mapping[str, int],
     *,
     starts: Sequence[Frame] = (),
+    previous: TrainedModel | None = None,
     progress: Progress = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingOutcome:
     """Train and calibrate the ensemble of a generation.
 
@@ -55,7 +62,9 @@ def train_stage(
         labeled: All labels so far.
         folds: Folds given earlier; they never change.
         starts: Given structures, for elements that have no label yet.
+        previous: The ensemble of the generation before, for a warm start.
         progress: Told at each check.
+        checkpoints: Where the state of the training is kept.
 
     Raises:
         InputError: Fewer labels than members.
@@ -65,7 +74,10 @@ def train_stage(
     unseen_ids = {i.frame.frame_id for i in unseen}
     seen = [i for i in labeled if i.frame.frame_id not in unseen_ids]
     energies = atomic_energies(seen, elements_of([*(i.frame for i in labeled), *starts]))
-    return fit(config, generation, seen, unseen, folds=folds, energies=energies, progress=progress)
+    return fit(
+        config, generation, seen, unseen, folds=folds, energies=energies, previous=previous,
+        progress=progress, checkpoints=checkpoints,
+    )  # fmt: skip
 
 
 def fit(
@@ -77,8 +89,10 @@ def fit(
     folds: Mapping[str, int],
     energies: Mapping[int, float],
     progress: Progress,
+    previous: TrainedModel | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingOutcome:
-    """Train on `seen`, calibrate on `unseen`."""
+    """Train on `seen`, calibrate on `unseen`; as `train_stage`."""
     configure(config)
     bonded = [i for i in seen if i.frame.n_atoms > 1 or i.frame.is_periodic]
     if len(bonded) < config.model.n_members:
@@ -87,10 +101,14 @@ def fit(
             "label more frames (initial.n_frames) or look at the failures (al-engine status)"
         )
     training_set = assign_folds(bonded, folds, config.model.n_members)
-    dataset = build_dataset(bonded, training_set, energies, config.model.r_max_ang)
     seed = torch_seed(config.seed, generation, Stage.TRAIN)
-    net = fresh_networks(config, dataset, sorted(energies), seed)
-    result = train(net, dataset, config.training, seed, progress)
+    warm = _warm_networks(config, previous, sorted(energies))
+    if warm is not None:
+        energies = warm[1].atomic_energies  # the zero that the networks were trained with
+    dataset = build_dataset(bonded, training_set, energies, config.model.r_max_ang)
+    net = warm[0] if warm else fresh_networks(config, dataset, sorted(energies), seed)
+    settings = _settings(config.training, is_warm=warm is not None)
+    result = train(net, dataset, settings, seed, progress=progress, checkpoints=checkpoints)
     provisional = _provisional(result.fold)
     level = bonded[0].label.level_of_theory
     ensemble = Ensemble(net, Provenance(dict(energies), (1.0, 1.0, 1.0), level, data_hash(bonded)))
@@ -150,21 +168,50 @@ def fresh_networks(
 ) -> StackedPotential:
     """Draw new networks from their own stream."""
     neighbors = np.concatenate([(~g.table.is_pad).sum(axis=1) for g in dataset.graphs])
-    arch = Architecture(
+    force_scale = max(1e-3, _rms(np.concatenate(dataset.forces)))
+    arch = _architecture(config, elements, max(1.0, float(neighbors.mean())), force_scale)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = StackedPotential(arch)
+    return net.to(torch.device(config.device), torch.float32)
+
+
+def _warm_networks(
+    config: CampaignConfig, previous: TrainedModel | None, elements: Sequence[int]
+) -> tuple[StackedPotential, Provenance] | None:
+    """Return the networks of the generation before; None where none are wanted, there, or of this form.
+
+    The fold of a frame never changes, so in no generation has member m learned from fold m: its residuals
+    there stay out of fold. The scales of the architecture stay those of the first training set.
+    """
+    if config.training.start != "warm" or previous is None:
+        return None
+    net, provenance = from_bytes(previous.weights, device=torch.device(config.device), dtype=torch.float32)
+    arch = _architecture(config, elements, net.arch.mean_neighbors, net.arch.force_scale)
+    return (net, provenance) if net.arch == arch else None
+
+
+def _settings(training: Training, *, is_warm: bool) -> Training:
+    """Return the settings of a warm start or of a fresh one."""
+    if not is_warm:
+        return training.model_copy(update={"start": "fresh"})
+    return training.model_copy(update={"n_steps": math.ceil(WARM_STEPS * training.n_steps)})
+
+
+def _architecture(
+    config: CampaignConfig, elements: Sequence[int], mean_neighbors: float, force_scale: float
+) -> Architecture:
+    return Architecture(
         n_members=config.model.n_members,
         elements=tuple(elements),
         n_channels=config.model.n_channels,
         n_layers=config.model.n_layers,
         n_radial=config.model.n_radial,
         r_max=config.model.r_max_ang,
-        mean_neighbors=max(1.0, float(neighbors.mean())),
-        force_scale=max(1e-3, _rms(np.concatenate(dataset.forces))),
+        mean_neighbors=mean_neighbors,
+        force_scale=force_scale,
         noise="white" if config.training.objective == "white" else config.training.length_scale,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = StackedPotential(arch)
-    return net.to(torch.device(config.device), torch.float32)
 
 
 def _provisional(fold: FoldResiduals) -> Scales:

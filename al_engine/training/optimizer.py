@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -68,3 +68,22 @@ class Optimizer:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate * self.adam_factor
         self.adam.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the next step depends on besides the weights."""
+        found = {f"muon.{k}": buffer for k, buffer in enumerate(self.muon.buffers)}
+        for k, moments in self.adam.state_dict()["state"].items():
+            found |= {f"adam.{k}.{name}": value for name, value in moments.items()}
+        return found
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `tensors` returned."""
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            kind, k, *name = key.split(".")
+            if kind == "muon":
+                self.muon.buffers[int(k)].copy_(value)
+            else:
+                moments.setdefault(int(k), {})[name[0]] = value
+        self.adam.load_state_dict(self.adam.state_dict() | {"state": moments})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import time
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -17,18 +18,23 @@ from al_engine.progress import Progress, silent
 from al_engine.training.batches import batch_limits, frame_order
 from al_engine.training.dataset import Dataset
 from al_engine.training.fold import FoldResiduals, fold_residuals, start_noise
-from al_engine.training.optimizer import Optimizer
 from al_engine.training.readout import fit_readout
+from al_engine.training.state import Checkpoints, TrainingState, fingerprint
 from al_engine.training.step import GradientStep
 
 LOG_COLUMNS = ("step", "learning_rate", "loss", "fold_energy_rmse", "fold_force_rmse", "fold_nll")
 """Energy errors in eV/atom, forces in eV/Å, likelihoods in nats a label; `fold_`: out-of-fold member."""
+
+_FORCE_RMSE, _NLL = LOG_COLUMNS.index("fold_force_rmse"), LOG_COLUMNS.index("fold_nll")
 
 COMPILE_FROM = 5e6
 """Atoms times members times steps from which a compiled step pays: about ten minutes of one core."""
 _N_CHECKS = 20
 _FRAMES_PER_CHECK = 100
 """Frames are in the order of their hashes, so the first ones are a sample at random."""
+_N_BAD = 3
+_FAR = 1.0
+"""A training is ended if so many checks in a row are worse than the best by so many nats a label."""
 
 
 @dataclass(frozen=True)
@@ -44,67 +50,99 @@ def train(
     dataset: Dataset,
     settings: Training,
     seed: int,
+    *,
     progress: Progress = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingResult:
     """Train all members in place; the weights kept are averaged ones, best by out-of-fold loss.
 
     Args:
-        net: Fresh networks.
+        net: Fresh networks; with `settings.start` "warm" trained ones, whose readout is not fitted anew.
         dataset: Frames with folds; member m never learns from fold m.
         settings: Lengths and rates.
         seed: Of the order of the frames.
-        progress: Told at each check.
+        progress: Told at the start and at each check.
+        checkpoints: Where the state is kept; one that this same training stored is gone on with.
     """
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
-    fit_readout(net, dataset, settings.energy_weight)
-    optimizer = Optimizer(net)
-    averaged = copy.deepcopy(net).requires_grad_(False)
+    key = fingerprint(net, dataset, settings, seed)
+    state = _begin(net, dataset, settings, key, checkpoints)
     n_warmup = settings.n_steps
     if settings.objective != "mse":
         n_warmup = max(1, round(settings.warmup_share * settings.n_steps))
     check_every = max(1, settings.n_steps // _N_CHECKS)
-    best, best_state = math.inf, net.state_dict()
-    log: list[list[float]] = []
-    running = torch.zeros((), device=device)
     limits = batch_limits(dataset.n_atoms, settings.batch_size, settings.max_atoms_per_batch)
-    order = frame_order(dataset.n_atoms, limits, seed)
+    order = islice(frame_order(dataset.n_atoms, limits, seed), state.step, None)
     is_long = settings.n_steps * limits.n_atoms * net.arch.n_members > COMPILE_FROM
     compiled = is_long if settings.compile is None else settings.compile
     shape = dataset.shape(limits.n_frames, limits.n_atoms) if compiled else None
     gradients = GradientStep(net, settings, compiled=compiled)
-    for step in range(1, settings.n_steps + 1):
-        if step == n_warmup + 1:
-            net.load_state_dict(averaged.state_dict())
+    progress(state.step, settings.n_steps, "")
+    kept = time.monotonic()
+    while state.step < settings.n_steps and not _has_diverged(state, n_warmup):
+        if state.step == n_warmup:
+            net.load_state_dict(state.averaged.state_dict())
             start_noise(net, fold_residuals(net, dataset, with_noise=False), dataset)
-            averaged.load_state_dict(net.state_dict())
+            state.averaged.load_state_dict(net.state_dict())
+        state.step += 1
+        likelihood = state.step > n_warmup
         batch = dataset.batch(next(order), device=device, dtype=dtype, shape=shape)
-        likelihood = step > n_warmup
-        rate = settings.learning_rate * _schedule(step / settings.n_steps)
-        loss = gradients(batch, likelihood=likelihood)
-        optimizer.step(rate)
-        _move_average(averaged, net, settings.ema_decay)
-        running += loss
-        if step % check_every == 0 or step == settings.n_steps:
-            fold = fold_residuals(averaged, dataset, with_noise=likelihood, most=_FRAMES_PER_CHECK)
-            energy_rmse = float(np.sqrt(np.mean((fold.energy / fold.frame_n_atoms) ** 2)))
-            force_rmse = float(np.sqrt(np.mean(fold.coupled**2)))
-            log.append([step, rate, float(running) / check_every, energy_rmse, force_rmse, fold.nll])
-            running = torch.zeros((), device=device)
-            criterion = fold.nll if likelihood else force_rmse
-            if (likelihood or n_warmup == settings.n_steps) and criterion < best:
-                best = criterion
-                best_state = {k: v.clone() for k, v in averaged.state_dict().items()}
-            news = f"out of fold: {1000 * energy_rmse:.1f} meV/atom, {1000 * force_rmse:.0f} meV/Å"
-            progress(step, settings.n_steps, news)
-    if not math.isfinite(best):
+        rate = settings.learning_rate * _schedule(state.step / settings.n_steps)
+        state.running += gradients(batch, likelihood=likelihood)
+        state.optimizer.step(rate)
+        _move_average(state.averaged, net, settings.ema_decay)
+        if state.step % check_every == 0 or state.step == settings.n_steps:
+            energy, force, nll = _fold_errors(state.averaged, dataset, likelihood=likelihood)
+            state.log.append([state.step, rate, float(state.running) / check_every, energy, force, nll])
+            state.running.zero_()
+            if likelihood or n_warmup == settings.n_steps:
+                state.keep_best(nll if likelihood else force)
+            news = f"out of fold: {1000 * energy:.1f} meV/atom, {1000 * force:.0f} meV/Å"
+            progress(state.step, settings.n_steps, news)
+        if checkpoints and time.monotonic() - kept >= checkpoints.every_s:
+            checkpoints.save(state.to_bytes(key))
+            kept = time.monotonic()
+    if not state.best:
         raise AlEngineError(
-            f"the training diverged: no finite out-of-fold loss in {settings.n_steps} steps; use a smaller "
+            f"the training diverged: no finite out-of-fold loss in {state.step} steps; use a smaller "
             f"training.learning_rate than {settings.learning_rate}, or look for wrong labels"
         )
-    net.load_state_dict(best_state)
+    net.load_state_dict(state.best)
     if n_warmup == settings.n_steps:
         start_noise(net, fold_residuals(net, dataset, with_noise=False), dataset)
-    return TrainingResult(np.array(log), fold_residuals(net, dataset, with_noise=True))
+    return TrainingResult(np.array(state.log), fold_residuals(net, dataset, with_noise=True))
+
+
+def _begin(
+    net: StackedPotential, dataset: Dataset, settings: Training, key: str, checkpoints: Checkpoints | None
+) -> TrainingState:
+    """Return the stored state of this training, else a new one."""
+    if checkpoints and checkpoints.stored:
+        state = TrainingState.from_bytes(checkpoints.stored, key, net)
+        if state is not None:
+            return state
+    if settings.start == "fresh":
+        fit_readout(net, dataset, settings.energy_weight)
+    return TrainingState(net)
+
+
+def _fold_errors(net: StackedPotential, dataset: Dataset, *, likelihood: bool) -> tuple[float, float, float]:
+    """Return out-of-fold errors of energy (eV/atom) and forces (eV/Å), and the likelihood, as in the log."""
+    fold = fold_residuals(net, dataset, with_noise=likelihood, most=_FRAMES_PER_CHECK)
+    energy_rmse = float(np.sqrt(np.mean((fold.energy / fold.frame_n_atoms) ** 2)))
+    return energy_rmse, float(np.sqrt(np.mean(fold.coupled**2))), fold.nll
+
+
+def _has_diverged(state: TrainingState, n_warmup: int) -> bool:
+    """Whether there is no way back: weights that are not finite, or a likelihood far from its best for long.
+
+    Nothing finer: the rate falls to the end, and the likelihood out of fold improves with it to the end,
+    after checks without improvement in between (BENCHMARKS.md).
+    """
+    if state.log and not math.isfinite(state.log[-1][_FORCE_RMSE]):
+        return True
+    nll = [row[_NLL] for row in state.log if row[0] > n_warmup]
+    return len(nll) > _N_BAD and not any(value <= state.best_loss + _FAR for value in nll[-_N_BAD:])
 
 
 def _schedule(share: float) -> float:

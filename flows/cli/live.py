@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from flows.progress import watching
 
@@ -30,7 +30,7 @@ def live(console: Console) -> Iterator[None]:
     logger.addHandler(lines)
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[news]}", style="dim"),
+        TimeElapsedColumn(), TextColumn("{task.fields[news]}", style="dim"),
         console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
     shown: dict[str, TaskID] = {}

@@ -1,6 +1,7 @@
 """kill -9 at any moment: the same call goes on and ends with the database of the run that was not killed."""
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -14,11 +15,30 @@ from al_engine.config_file import load_config
 from al_engine.stages.plan import End
 from db.dump import canonical_dump
 from db.store import Store
+from db.training_states import keep, kept
 from flows.assembly import register
 from flows.driver import drive
 
 N_KILLS = 5
 DRIVE = "import sys; from flows.driver import drive; drive('smoke', sys.argv[1])"
+DRIVE_INTO_A_TRAINING = """
+import os, signal, sys
+import db.training_states
+from flows import steps
+from flows.driver import drive
+
+steps.CHECKPOINT_EVERY_S = 0.0
+keep, states = db.training_states.keep, []
+
+def kept_and_killed(*arguments):
+    keep(*arguments)
+    states.append(1)
+    if len(states) == 200:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+db.training_states.keep = kept_and_killed
+drive('smoke', sys.argv[1])
+"""
 
 
 def fresh(folder: Path) -> str:
@@ -65,6 +85,27 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(undisturbed: str, tm
             _, alive = psutil.wait_procs(family, timeout=5)
             assert not alive
     assert n_killed > 0
+    assert dump(url) == undisturbed
+
+
+def test_a_training_that_is_killed_goes_on_where_it_was(
+    undisturbed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = fresh(tmp_path / "run")
+    line = [sys.executable, "-c", DRIVE_INTO_A_TRAINING, url]
+    assert subprocess.run(line, env=environment(), check=False, timeout=300).returncode == -signal.SIGKILL
+    states: list[int] = []
+
+    def count(store: Store, campaign: str, number: int, state: bytes) -> bool:
+        states.append(number)
+        return keep(store, campaign, number, state)
+
+    monkeypatch.setattr("db.training_states.keep", count)
+    monkeypatch.setattr("flows.steps.CHECKPOINT_EVERY_S", 0.0)
+    with Store.open(url) as store:
+        assert kept(store, "smoke", 1) is not None
+    drive("smoke", url)
+    assert (states.count(1), states.count(2)) == (100, 300)  # of 300 steps
     assert dump(url) == undisturbed
 
 
