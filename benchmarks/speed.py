@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -22,9 +23,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import gfn2_ethanol
+import numpy as np
 import reference_data
 import torch
 from torch import Tensor
@@ -32,6 +35,8 @@ from torch import Tensor
 from al_engine.config import CampaignConfig, System
 from al_engine.extxyz import to_extxyz
 from al_engine.frames import elements_of
+from al_engine.model.checkpoint import Provenance
+from al_engine.model.ensemble import Ensemble
 from al_engine.model.potential import StackedPotential
 from al_engine.records import LabeledFrame
 from al_engine.stages.train import atomic_energies, fresh_networks
@@ -79,23 +84,35 @@ def steps(items: Sequence[LabeledFrame], *, compiled: bool) -> Iterator[tuple[st
         each.requires_grad_(False)
     yield "stacked", "inference", inference([frozen], batch)
     yield "stacked, mean force alone", "inference", mean_force(frozen, batch)
+    yield "stacked, a walker's step", "inference", walkers(frozen, items, compiled=False)
     yield "loop over single members", "inference", inference(frozen_singles, batch)
     for likelihood, loss in ((True, "likelihood"), (False, "squared errors")):
         single = f"loop over single members, {loss}"
         yield f"stacked, {loss}", "training", training([net], batch, likelihood=likelihood)
         yield single, "training", training(singles, batch, likelihood=likelihood)
     if compiled:
-        yield from compiled_steps(net, batch)
+        run = walkers(frozen, items, compiled=True)
+        yield "stacked, a walker's step, compiled", "inference", ready(run)
+        for likelihood, loss in ((True, "likelihood"), (False, "squared errors")):
+            run = training([net], batch, likelihood=likelihood, compiled=True)
+            yield f"stacked, {loss}, compiled", "training", ready(run)
 
 
-def compiled_steps(net: StackedPotential, batch: TrainingBatch) -> Iterator[tuple[str, str, Step]]:
-    """Yield the compiled steps, ready to be timed; here compiled inference plugs in, too."""
-    for likelihood, loss in ((True, "likelihood"), (False, "squared errors")):
-        run = training([net], batch, likelihood=likelihood, compiled=True)
-        began = time.process_time()
-        run()
-        print(f"compiled in {time.process_time() - began:.0f} s", file=sys.stderr, flush=True)
-        yield f"stacked, {loss}, compiled", "training", run
+def ready(run: Step) -> Step:
+    """Compile a step by its first call, and say what that took (of all processes)."""
+    began = sum(os.times()[:4])
+    run()
+    print(f"compiled in {sum(os.times()[:4]) - began:.0f} s", file=sys.stderr, flush=True)
+    return run
+
+
+def walkers(net: StackedPotential, items: Sequence[LabeledFrame], *, compiled: bool) -> Step:
+    """What a step of dynamics asks for: forces of every member, deviations and bias; lists are kept."""
+    energies = dict.fromkeys(net.arch.elements, 0.0)
+    field = Ensemble(net, Provenance(energies, (1.0, 1.0, 1.0), "none", "0" * 64))
+    frames = [item.frame for item in items]
+    bound = field.bind(frames, 10**9 if compiled else 0)
+    return partial(bound, torch.tensor(np.concatenate([frame.positions for frame in frames])))
 
 
 def inference(nets: Sequence[StackedPotential], batch: TrainingBatch) -> Step:

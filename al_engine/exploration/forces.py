@@ -33,6 +33,6 @@ class ForceField(Protocol):
         """Where positions are expected."""
         ...
 
-    def bind(self, frames: Sequence[Frame], /) -> BoundForces:
-        """Prepare for frames whose positions will change."""
+    def bind(self, frames: Sequence[Frame], n_calls: int = 1, /) -> BoundForces:
+        """Prepare for frames whose positions will change, for about so many calls."""
         ...

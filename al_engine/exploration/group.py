@@ -39,12 +39,16 @@ class Group:
         settings: Dynamics,
         exits: Exits,
         first: int = 0,
+        *,
+        n_calls: int | None = None,
     ) -> None:
         """Put all walkers at their starts, with velocities, and evaluate the forces there.
 
-        The walkers are numbered from `first`.
+        The walkers are numbered from `first`. The force field is told how often it will be called: default,
+        once a step.
         """
         self._force_field, self._settings, self._exits = force_field, settings, exits
+        self._n_calls = settings.n_steps if n_calls is None else n_calls
         frames = [start.frame for start in starts]
         generators = [np.random.default_rng(start.seed) for start in starts]
         velocities = [
@@ -72,7 +76,7 @@ class Group:
     def _bind(self, frames: Sequence[Frame]) -> None:
         temperatures = [start.temperature for start in self._starts]
         self.layout = Layout.of(frames, temperatures, self._force_field.device)
-        self._forces: BoundForces = self._force_field.bind(frames)
+        self._forces: BoundForces = self._force_field.bind(frames, self._n_calls)
         self._integrator = integrator(self.layout, self._settings)
 
     def _watch(self) -> Watch:
@@ -107,7 +111,7 @@ class Group:
             self.state = self.state._replace(scale=torch.ones_like(self.state.scale))
         self._start_energy = self._start_energy[index]
         if starts:
-            new = Group(self._force_field, starts, self._settings, self._exits, first)
+            new = Group(self._force_field, starts, self._settings, self._exits, first, n_calls=1)
             frames += new.layout.frames
             self.numbers += new.numbers
             self._starts += starts

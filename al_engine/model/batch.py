@@ -99,11 +99,31 @@ def graph(frame: Frame, elements: Sequence[int], cutoff: float) -> Graph:
     return Graph(frame, species, neighbor_table(frame, cutoff))
 
 
+def ghosts(like: Graph, n_frames: int, n_atoms: int) -> list[Graph]:
+    """Frames of lone atoms that fill a batch up: `n_atoms` in all, at the origin; they have no neighbors."""
+    counts = [1] * n_frames
+    counts[:1] = [n_atoms - n_frames + 1] * min(n_frames, 1)
+    return [_lone_atoms(like, n) for n in counts]
+
+
+def _lone_atoms(like: Graph, n: int) -> Graph:
+    frame = Frame(like.frame.numbers[:1].repeat(n), np.zeros((n, 3)))
+    own, slot = np.arange(n)[:, None], np.zeros((n, 1), dtype=np.int64)
+    table = NeighborTable(own, np.zeros((n, 1, 3), dtype=np.int64), slot == 0, slot)
+    return Graph(frame, like.species[:1].repeat(n), table)
+
+
 def collate(
-    graphs: Sequence[Graph], cutoff: float, n_species: int, *, device: torch.device, dtype: torch.dtype
+    graphs: Sequence[Graph],
+    cutoff: float,
+    n_species: int,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    n_slots: int | None = None,
 ) -> FrameBatch:
-    """Join prepared frames into one batch."""
-    n_slots = max(g.table.n_slots for g in graphs)
+    """Join prepared frames into one batch, in a table as wide as needed or of `n_slots`."""
+    n_slots = n_slots or max(g.table.n_slots for g in graphs)
     tables = [g.table.padded_to(n_slots) for g in graphs]
     counts = np.array([g.frame.n_atoms for g in graphs])
     first = np.repeat(np.cumsum(counts) - counts, counts)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from al_engine.frames import Frame
-from al_engine.model.batch import collate, graph
+from al_engine.model.batch import FrameBatch, Graph, collate, ghosts, graph
+from al_engine.model.compiled import Compiled, tensors_of, with_tensors
+from al_engine.model.potential import AtomOutput, StackedPotential
+from al_engine.model.slopes import call
 from al_engine.step_forces import StepForces
 
 if TYPE_CHECKING:
@@ -19,19 +22,102 @@ if TYPE_CHECKING:
 
 SKIN = 1.0
 """Å beyond the cut-off; the list is kept while no atom has moved half of it."""
+COMPILE_FROM = 5e6
+"""Atoms times members times calls from which a compiled call pays: about three minutes of one core."""
+SLOTS = 4
+"""A compiled table has a multiple of so many slots, and a sixteenth to spare: new graphs are rare."""
+_TOLERANCE = 1e-3
+"""Compiled against eager results, relative to their norm; single precision leaves 1e-5."""
 
 
 TINY = 1e-12
 """eV; below this the members agree, and their disagreement has no direction."""
 
 
+class Shape(NamedTuple):
+    """Sizes of a compiled batch; a smaller one is filled up with ghosts."""
+
+    n_slots: int
+    n_atoms: int
+    n_frames: int
+
+    def holds(self, other: Shape) -> bool:
+        """Whether a batch can be filled up to this shape: each frame more needs an atom at least."""
+        atoms, frames = self.n_atoms - other.n_atoms, self.n_frames - other.n_frames
+        return other.n_slots <= self.n_slots and (0 < frames <= atoms or atoms == frames == 0)
+
+
+class Graphs:
+    """The compiled force calls of an ensemble, with a virial and without."""
+
+    def __init__(self, net: StackedPotential) -> None:
+        self._net = net
+        self._shapes: list[Shape] = []
+        self._compiled: dict[bool, Compiled] = {}
+
+    def shape(self, needed: Shape, n_calls: int) -> Shape | None:
+        """Choose the shape for a batch; None where it is not worth a new graph and fits into no old one.
+
+        It depends on the arguments of this call and of earlier ones only, so that a run repeats bit by bit.
+        A graph up to twice as large will do.
+        """
+        fits = [s for s in self._shapes if s.holds(needed) and s.n_atoms <= 2 * needed.n_atoms]
+        if not fits and n_calls * needed.n_atoms * self._net.arch.n_members > COMPILE_FROM:
+            wanted = needed.n_slots + needed.n_slots // 16
+            fits = [needed._replace(n_slots=-(-wanted // SLOTS) * SLOTS)]
+            self._shapes += fits
+        return min(fits, default=None)
+
+    def __call__(self, x: Tensor, offset: Tensor, batch: FrameBatch, *, with_virial: bool) -> list[Tensor]:
+        """As `evaluate`."""
+        names = [name for name, _ in self._net.named_parameters()]
+
+        def function(tensors: Sequence[Tensor]) -> list[Tensor]:
+            weights, (x, offset, *rest) = tensors[: len(names)], tensors[len(names) :]
+            own: FrameBatch = with_tensors(batch, iter(rest))
+            own = replace(own, n_frames=len(own.cells))
+            network = call(self._net, dict(zip(names, weights, strict=True)))
+            return evaluate(network, x, offset, own, with_virial=with_virial)
+
+        if with_virial not in self._compiled:
+            self._compiled[with_virial] = Compiled(function, _TOLERANCE, "dynamics")
+        return self._compiled[with_virial]([*self._net.parameters(), x, offset, *tensors_of(batch)])
+
+
+def evaluate(
+    network: Callable[..., AtomOutput], x: Tensor, offset: Tensor, batch: FrameBatch, *, with_virial: bool
+) -> list[Tensor]:
+    """Energy, noise and slopes of each atom, member for member.
+
+    Args:
+        network: All members.
+        x: Positions, shape (n_members, n_atoms, 3), Å.
+        offset: As `FrameBatch.offset`.
+        batch: Connectivity.
+        with_virial: Whether cells change.
+
+    Returns:
+        Energy and sigma² of each atom, tau_a², (n_members, n_atoms); the slope of the energy by positions,
+        (n_members, n_atoms, 3); and by the logarithm of the scale, (n_members, n_frames, 1, 1).
+    """
+    x = x.detach().requires_grad_()
+    inputs, strain = [x], None
+    if with_virial:
+        inputs.append(x.new_zeros(len(x), batch.n_frames, 1, 1).requires_grad_())
+        strain = inputs[1] * torch.eye(3, dtype=x.dtype, device=x.device)
+    out = network(x, offset, batch, strain)
+    slopes = torch.autograd.grad(out.energy.sum(), inputs)
+    return [value.detach() for value in (out.energy, out.variance, out.force_noise, *slopes)]
+
+
 class BoundEnsemble:
     """Mean energies and forces of certain frames at changing positions, with total deviations."""
 
-    def __init__(self, ensemble: Ensemble, frames: Sequence[Frame]) -> None:
+    def __init__(self, ensemble: Ensemble, frames: Sequence[Frame], n_calls: int = 1) -> None:
         self._ensemble = ensemble
         self._frames = list(frames)
         self._n_atoms = [frame.n_atoms for frame in frames]
+        self._n_calls = n_calls
         ones = torch.ones(len(frames), dtype=torch.float64, device=ensemble.device)
         self._rebuild([frame.positions for frame in frames], ones)
 
@@ -43,13 +129,25 @@ class BoundEnsemble:
             for frame, at, by in zip(self._frames, positions, scale.tolist(), strict=True)
         ]
         graphs = [graph(frame, ensemble.elements, reach) for frame in frames]
-        self._batch = collate(
-            graphs, reach, ensemble.net.arch.n_species, device=ensemble.device, dtype=ensemble.dtype
-        )
-        self._offset = self._batch.offset()
         self._isolated = torch.as_tensor(ensemble.isolated_energy(graphs), device=ensemble.device)
+        self._batch = self._collated(graphs, reach)
+        self._offset = self._batch.offset()
         self._reference = torch.as_tensor(np.concatenate(positions), device=ensemble.device)
+        self._index = self._batch.frame_index[: len(self._reference)]
         self._scale = scale
+
+    def _collated(self, graphs: Sequence[Graph], reach: float) -> FrameBatch:
+        """Join the frames; where a compiled graph is used, with ghosts after them."""
+        n_slots = max(g.table.n_slots for g in graphs)
+        needed = Shape(n_slots, sum(self._n_atoms), len(graphs))
+        shape = self._ensemble.graphs.shape(needed, self._n_calls)
+        self._is_compiled = shape is not None
+        if shape is not None:
+            n_slots = shape.n_slots
+            missing = (shape.n_frames - needed.n_frames, shape.n_atoms - needed.n_atoms)
+            graphs = [*graphs, *ghosts(graphs[0], *missing)]
+        arch, device, dtype = self._ensemble.net.arch, self._ensemble.device, self._ensemble.dtype
+        return collate(graphs, reach, arch.n_species, device=device, dtype=dtype, n_slots=n_slots)
 
     def _refresh(self, positions: Tensor, scale: Tensor | None) -> None:
         """Rebuild the neighbor lists where a pair that is not in them may have come into the cut-off.
@@ -58,15 +156,17 @@ class BoundEnsemble:
         least s R - 2 d apart, where cells have been scaled by s and atoms moved by up to d beside that.
         A walker that is not finite, or has moved far in one step, must not spoil the search for the
         others: it keeps its last good place (its own step will end it).
+        One number comes to the host: on a device, work goes on behind it only once it is known.
         """
-        cutoff, reference, scaled = self._ensemble.net.arch.r_max, self._reference, 1.0
+        reference, scaled = self._reference, torch.ones_like(self._scale[0])
         if scale is not None:
             by = torch.nan_to_num(scale / self._scale, nan=1.0, posinf=1.0, neginf=1.0)
-            reference = by.index_select(0, self._batch.frame_index)[:, None] * reference
-            scaled = float(by.min())
+            reference = by.index_select(0, self._index)[:, None] * reference
+            scaled = by.min()
         moved = torch.nan_to_num(positions - reference, nan=0.0, posinf=0.0, neginf=0.0)
-        allowed = (scaled * (cutoff + SKIN) - cutoff) / 2
-        if allowed > 0 and float((moved**2).sum(dim=-1).max()) < allowed**2:
+        cutoff = self._ensemble.net.arch.r_max
+        allowed = ((scaled * (cutoff + SKIN) - cutoff) / 2).clamp_min(0.0)
+        if bool(moved.square().sum(dim=-1).max() < allowed.square()):
             return
         sane = torch.where(moved.abs() < 100.0, moved, torch.zeros_like(moved))
         places = (reference + sane).cpu().numpy()
@@ -80,29 +180,40 @@ class BoundEnsemble:
         virial, from the same backward pass.
         """
         self._refresh(positions, scale)
-        ensemble, batch = self._ensemble, self._batch
-        x = positions.to(ensemble.dtype).expand(ensemble.n_members, -1, -1).clone().requires_grad_()
-        inputs, offset, strain = [x], self._offset, None
+        energy, variance, noise, gradient, *strained = self._evaluate(positions, scale)
+        s, t, e = self._ensemble.scales
+        energy, variance = self._sum(energy), self._sum(variance)
+        deviation, spread = energy - energy.mean(dim=0), gradient - gradient.mean(dim=0)
+        disagreement = e * deviation.square().mean(dim=0)
+        energy_sd = (s * variance.mean(dim=0) + disagreement).sqrt()
+        along = (deviation / disagreement.sqrt().clamp_min(TINY)).index_select(1, self._index)
+        return StepForces(
+            energy.mean(dim=0).double() + self._isolated,
+            -gradient.mean(dim=0).double(),
+            energy_sd.double(),
+            (t * noise.mean(dim=0) + e * spread.square().mean(dim=(0, 2))).sqrt().double(),
+            e * (along.unsqueeze(-1) * spread).mean(dim=0).double(),
+            strained[0].mean(dim=0).flatten().double() if strained else None,
+        )
+
+    def _evaluate(self, positions: Tensor, scale: Tensor | None) -> list[Tensor]:
+        """Return what `evaluate` does, without ghosts."""
+        ensemble, batch, offset = self._ensemble, self._batch, self._offset
+        n_atoms, n_frames = len(positions), len(self._frames)
         if scale is not None:
             by = (scale / self._scale).to(ensemble.dtype)
+            by = torch.cat([by, by.new_ones(batch.n_frames - n_frames)])
             offset = batch.offset(batch.cells * by[:, None, None])
-            inputs.append(x.new_zeros(ensemble.n_members, batch.n_frames, 1, 1).requires_grad_())
-            strain = inputs[1] * torch.eye(3, dtype=x.dtype, device=x.device)
-        out = ensemble.net(x, offset, batch, strain)
-        energy = batch.sum_over_atoms(out.energy)
-        gradient, *virial = torch.autograd.grad(energy.sum(), inputs)
-        s, t, e = ensemble.scales
-        with torch.no_grad():
-            deviation, spread = energy - energy.mean(dim=0), gradient - gradient.mean(dim=0)
-            disagreement = e * deviation.square().mean(dim=0)
-            energy_sd = (s * batch.sum_over_atoms(out.variance).mean(dim=0) + disagreement).sqrt()
-            noise = t * out.force_noise.mean(dim=0)
-            along = (deviation / disagreement.sqrt().clamp_min(TINY)).index_select(1, batch.frame_index)
-            return StepForces(
-                energy.mean(dim=0).double() + self._isolated,
-                -gradient.mean(dim=0).double(),
-                energy_sd.double(),
-                (noise + e * spread.square().mean(dim=(0, 2))).sqrt().double(),
-                e * (along.unsqueeze(-1) * spread).mean(dim=0).double(),
-                virial[0].mean(dim=0).flatten().double() if virial else None,
-            )
+        x = torch.cat([positions.to(ensemble.dtype), batch.positions[n_atoms:]])
+        x = x.expand(ensemble.n_members, -1, -1).contiguous()
+        with_virial = scale is not None
+        if self._is_compiled:
+            found = ensemble.graphs(x, offset, batch, with_virial=with_virial)
+        else:
+            found = evaluate(ensemble.net, x, offset, batch, with_virial=with_virial)
+        return [value[:, :n_atoms] for value in found[:4]] + [value[:, :n_frames] for value in found[4:]]
+
+    def _sum(self, per_atom: Tensor) -> Tensor:
+        """Sum (n_members, n_atoms) over each frame: (n_members, n_frames)."""
+        total = per_atom.new_zeros(len(per_atom), len(self._frames))
+        return total.index_add(1, self._index, per_atom)

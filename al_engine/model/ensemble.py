@@ -16,7 +16,7 @@ from torch import Tensor
 from al_engine.errors import InputError
 from al_engine.frames import Frame
 from al_engine.model.batch import FrameBatch, Graph, collate, graph, in_chunks
-from al_engine.model.bound import BoundEnsemble
+from al_engine.model.bound import BoundEnsemble, Graphs
 from al_engine.model.checkpoint import Provenance, from_bytes, to_bytes
 from al_engine.model.memory import keep_freed_memory
 from al_engine.model.potential import StackedPotential
@@ -46,6 +46,7 @@ class Ensemble:
     def __init__(self, net: StackedPotential, provenance: Provenance) -> None:
         self.net = net.requires_grad_(False)
         self.provenance = provenance
+        self.graphs = Graphs(net)
         keep_freed_memory()
 
     @property
@@ -118,9 +119,9 @@ class Ensemble:
 
         return EnsembleCalculator(self)
 
-    def bind(self, frames: Sequence[Frame]) -> BoundEnsemble:
-        """Prepare for dynamics of these frames together."""
-        return BoundEnsemble(self, frames)
+    def bind(self, frames: Sequence[Frame], n_calls: int = 1) -> BoundEnsemble:
+        """Prepare for dynamics of these frames together; where there are many calls, they are compiled."""
+        return BoundEnsemble(self, frames, n_calls)
 
     def predict(self, frames: Sequence[Frame | Atoms]) -> Prediction:
         """Predict energies, forces and their uncertainty.

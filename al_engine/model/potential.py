@@ -105,7 +105,7 @@ class AtomicBasis(nn.Module):
 
     def forward(self, radial: Tensor, edges: Edges, *_: object) -> list[Tensor]:
         """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
-        sums = torch.matmul(edges.harmonics.transpose(-1, -2), radial).split((1, 3, 5), dim=-2)
+        sums = torch.matmul(edges.harmonics.transpose(-1, -2), radial).split_with_sizes((1, 3, 5), dim=-2)
         return [linear(x) for linear, x in zip(self.mix, sums, strict=True)]
 
 
@@ -122,7 +122,7 @@ class Messages(nn.Module):
         """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
         paths = self.radial_out(radial).chunk(5, dim=-1)
         scalars = to_neighbors(nodes.invariants, batch.neighbor, batch.reverse)
-        _, *directions = edges.harmonics.split((1, 3, 5), dim=-1)
+        _, *directions = edges.harmonics.split_with_sizes((1, 3, 5), dim=-1)
         a = [(paths[0] * scalars).sum(dim=-2, keepdim=True)]
         for y, path in zip(directions, paths[1:3], strict=True):
             a.append(torch.matmul(y.transpose(-1, -2), path * scalars))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -59,7 +58,7 @@ def by_members(
     parts = []
     for k in range(net.arch.n_members):
         own = {name: w[k : k + 1] for name, w in weights.items()}
-        parts.append([value.detach() for value in evaluate(partial(_call, net, own), 1)])
+        parts.append([value.detach() for value in evaluate(call(net, own), 1)])
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
@@ -89,9 +88,14 @@ def slopes(net: StackedPotential, batch: FrameBatch, *, with_stress: bool) -> Sl
     return Slopes(*by_members(net, batch.n_atoms, evaluate))
 
 
-def _call(net: StackedPotential, weights: dict[str, Tensor], *arguments: object) -> AtomOutput:
-    out: AtomOutput = functional_call(net, weights, arguments)
-    return out
+def call(net: StackedPotential, weights: dict[str, Tensor]) -> Network:
+    """Return the network with other weights."""
+
+    def network(*arguments: object) -> AtomOutput:
+        out: AtomOutput = functional_call(net, weights, arguments)
+        return out
+
+    return network
 
 
 def _symmetric(matrices: Tensor) -> Tensor:

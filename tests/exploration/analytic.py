@@ -40,7 +40,7 @@ class Wells:
     broken: tuple[float, float] = (float("nan"), float("nan"))
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+    def bind(self, frames: Sequence[Frame], _n_calls: int = 1) -> Callable[..., StepForces]:
         counts = [frame.n_atoms for frame in frames]
         index = torch.as_tensor(np.repeat(np.arange(len(frames)), counts))
         anchor = torch.as_tensor(np.concatenate([row(frame.numbers).positions for frame in frames]))
@@ -74,7 +74,7 @@ class LennardJonesDimers:
     sigma: float = 3.4  # Å
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+    def bind(self, frames: Sequence[Frame], _n_calls: int = 1) -> Callable[..., StepForces]:
         assert all(frame.n_atoms == 2 for frame in frames)
 
         def forces_at(positions: Tensor, _scale: Tensor | None = None) -> StepForces:
@@ -97,7 +97,7 @@ class Springs:
     rest: np.ndarray
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+    def bind(self, frames: Sequence[Frame], _n_calls: int = 1) -> Callable[..., StepForces]:
         matrix, rest = torch.tensor(self.matrix), torch.tensor(self.rest).reshape(1, -1)
 
         def forces_at(positions: Tensor, _scale: Tensor | None = None) -> StepForces:
@@ -118,7 +118,7 @@ class Gas:
     volume: float = 1.0  # Å³
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+    def bind(self, frames: Sequence[Frame], _n_calls: int = 1) -> Callable[..., StepForces]:
         at_bind = torch.tensor([abs(np.linalg.det(frame.cell)) for frame in frames])
 
         def forces_at(positions: Tensor, scale: Tensor) -> StepForces:
@@ -140,7 +140,7 @@ class Slope:
     floor: float = 0.01  # eV²
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+    def bind(self, frames: Sequence[Frame], _n_calls: int = 1) -> Callable[..., StepForces]:
         index = torch.as_tensor(np.repeat(np.arange(len(frames)), [frame.n_atoms for frame in frames]))
 
         def forces_at(positions: Tensor, _scale: Tensor | None = None) -> StepForces:

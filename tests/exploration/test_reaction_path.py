@@ -29,7 +29,7 @@ class DoubleWell:
 
     device: torch.device = CPU
 
-    def bind(self, frames: Sequence[Frame]) -> Callable[..., StepForces]:
+    def bind(self, frames: Sequence[Frame], _n_calls: int = 1) -> Callable[..., StepForces]:
         def forces_at(positions: Tensor) -> StepForces:
             with torch.enable_grad():
                 at = positions.clone().requires_grad_()
