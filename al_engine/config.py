@@ -120,8 +120,11 @@ class Training(Section):
 class Exits(Section):
     """When a walker stops before its last step."""
 
-    force_sd_ev_per_ang: PositiveFloat = 1.5
-    """Largest predicted standard deviation of an atom's force."""
+    force_error_ev_per_ang: PositiveFloat = 1.5
+    """Where a force component may be wrong by more: the ceiling of an atom's predicted force sd is this
+    over the 90 % quantile of error / sd on the newest audit, or this itself where there is no audit yet."""
+    force_sd_ev_per_ang: PositiveFloat | None = None
+    """That ceiling itself, whatever the audits say; None: as above."""
     min_distance_ang: PositiveFloat = 0.5
     energy_drift_ev_per_atom: PositiveFloat = 1.0
     """Potential energy above or below that of the start."""
@@ -129,6 +132,11 @@ class Exits(Section):
     """Instantaneous over set temperature."""
     bond_stretch: Annotated[float, Field(gt=1.25)] | None = None
     """Largest bond over the sum of its covalent radii, for the bonds of the start; None: bonds may break."""
+
+    @property
+    def max_force_sd(self) -> float:
+        """Ceiling of the force sd before anything is known of the errors, eV/Å."""
+        return self.force_sd_ev_per_ang or self.force_error_ev_per_ang
 
 
 class Exploration(Section):

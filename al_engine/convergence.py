@@ -1,9 +1,9 @@
-"""May the campaign be called converged? The stop rule of math 10, from plain inputs."""
+"""May the campaign be called converged, and which model is its own? Math 10, from plain inputs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ MIN_LABELS = 30
 """Fewer audit labels are too few to judge coverage by."""
 COVERAGE = (0.85, 0.95)
 """What the interval of the coverage of the nominal 90 % intervals must meet."""
+WORSE_BLOCKS = "worse_blocks"
+"""Criterion that also decides on the promotion of the model."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +85,19 @@ def decide(
     generation's walks under this explorer, and no others.
 
     Looks: the bound of the j-th look is wrong with probability <= alpha_j (`look_alpha`), in sum
-    <= 1 - confidence. A generation is a look only if its audit is so large that no failure at all
-    would pass; a smaller one can grant nothing whatever it shows, so it spends nothing. That depends on
-    sizes alone, which are fixed before anything is labeled. Later looks need larger audits.
+    <= 1 - confidence. A generation is a look only if its audit has `look_size` draws; a smaller one can
+    grant nothing whatever it shows, so it spends nothing. A confirming audit is a look of its own: the
+    small audit that asked for it (`doubts`) is not a part of it, or the best of many would be granted.
 
     Args:
-        audit: The newest audit.
+        audit: The newest audit; of a generation with a confirming audit, that one alone.
         stop: What the user wants.
         earlier_audits: Numbers of draws of the audits of earlier generations, oldest first.
         blocks: Each earlier block of labels, and whether the newest model is worse on it.
     """
     allowed = 1 - stop.fraction
-    alpha = look_alpha(1 + count_looks(earlier_audits, stop), stop.confidence)
-    needed = audit_size(stop.fraction, alpha)
+    look = 1 + count_looks(earlier_audits, stop)
+    alpha, needed = look_alpha(look, stop.confidence), look_size(look, stop)
     upper = clopper_pearson_upper(audit.n_failing(stop), audit.n_draws, alpha)
     worse = [name for name, is_worse in blocks if is_worse]
     criteria = (
@@ -104,7 +106,7 @@ def decide(
         Criterion("audit_labels", audit.n_labels, f">= {MIN_LABELS}", audit.n_labels >= MIN_LABELS),
         _coverage_criterion("energy_coverage_90", audit.energy_covered),
         _coverage_criterion("force_coverage_90", audit.force_coverage),
-        Criterion("worse_blocks", len(worse), "0", not worse),
+        Criterion(WORSE_BLOCKS, len(worse), "0", not worse),
     )
     converged = all(criterion.met for criterion in criteria)
     sentences = [
@@ -113,7 +115,10 @@ def decide(
         f"confidence over all looks, {100 * allowed:.4g} % are allowed."
     ]
     if audit.n_draws < needed:
-        sentences.append(f"{audit.n_draws} audit steps are too few to promise that: {needed} are needed.")
+        sentences.append(
+            f"{audit.n_draws} audit steps are too few to promise that: {needed} are needed, and labeled "
+            "where a small audit looks good."
+        )
     if audit.n_labels < MIN_LABELS:
         sentences.append(
             f"{audit.n_labels} audit labels are too few to judge coverage: {MIN_LABELS} are needed."
@@ -122,7 +127,10 @@ def decide(
         sentences.append(_coverage("energies", audit.energy_covered))
         sentences.append(_coverage("force components", audit.force_coverage))
     if worse:
-        sentences.append(f"The model got worse on earlier labels: {', '.join(worse)}.")
+        sentences.append(
+            f"The model is not promoted, as it got worse on earlier labels: {', '.join(worse)}; the one "
+            "before it stays the campaign's."
+        )
     return StopDecision(converged, criteria, " ".join(sentences))
 
 
@@ -130,8 +138,51 @@ def count_looks(audits: Sequence[int], stop: Stop) -> int:
     """Number of looks among audits of these sizes, oldest first (see `decide`)."""
     looks = 0
     for n_draws in audits:
-        looks += n_draws >= audit_size(stop.fraction, look_alpha(looks + 1, stop.confidence))
+        looks += n_draws >= look_size(looks + 1, stop)
     return looks
+
+
+def look_size(j: int, stop: Stop) -> int:
+    """Draws that the j-th look needs: so many that no failure would pass, and enough to judge coverage by."""
+    return max(MIN_LABELS, audit_size(stop.fraction, look_alpha(j, stop.confidence)))
+
+
+def audit_sizes(decisions: Iterable[StopDecision]) -> list[int]:
+    """Numbers of draws of the audits that these decisions judged."""
+    return [int(c.value) for d in decisions for c in d.criteria if c.name == "audit_draws"]
+
+
+def promoted(decisions: Mapping[int, StopDecision]) -> int | None:
+    """Return the generation whose model is the campaign's: the newest judged one that did not get worse.
+
+    Args:
+        decisions: Of closed generations, by number; that of the initial one has no criteria and no model.
+    """
+    good = [
+        number
+        for number, decision in decisions.items()
+        if decision.criteria and all(c.met for c in decision.criteria if c.name == WORSE_BLOCKS)
+    ]
+    return max(good, default=None)
+
+
+def doubts(audit: AuditOutcome, stop: Stop, blocks: Sequence[tuple[str, bool]]) -> str:
+    """Say why a small audit does not look good; nothing where a confirming one is worth its labels.
+
+    It looks good where the share that fails is no larger than allowed, the coverage of the nominal 90 %
+    intervals may be what is wanted, and no earlier block got worse.
+    """
+    found = []
+    if not audit.n_labels or audit.n_failing(stop) > (1 - stop.fraction) * audit.n_draws:
+        found.append(_failures(audit, stop))
+    pairs = (("energies", audit.energy_covered), ("force components", audit.force_coverage))
+    found += [
+        f"nominal 90 % intervals hold {100 * float(covered.mean()):.3g} % of the {what}"
+        for what, covered in pairs
+        if len(covered) and not _may_be_covered(covered)
+    ]
+    found += [f"worse on the {name}" for name, is_worse in blocks if is_worse]
+    return ", ".join(found)
 
 
 def coverage_interval(covered: ArrayLike, confidence: float = 0.9) -> tuple[float, float]:
@@ -147,6 +198,12 @@ def coverage_interval(covered: ArrayLike, confidence: float = 0.9) -> tuple[floa
     variance = float(shares.var()) / n if n else 0.0
     n_effective = p * (1 - p) / variance if variance > 1e-12 else float(n)
     return clopper_pearson_interval(p * n_effective, n_effective, confidence)
+
+
+def _may_be_covered(covered: Array) -> bool:
+    """Whether the interval of a coverage meets what is wanted."""
+    low, high = coverage_interval(covered)
+    return low <= COVERAGE[1] and high >= COVERAGE[0]
 
 
 def got_worse(before: ArrayLike, after: ArrayLike, confidence: float = 0.95) -> bool:
@@ -166,8 +223,7 @@ def got_worse(before: ArrayLike, after: ArrayLike, confidence: float = 0.95) -> 
 
 def _coverage_criterion(name: str, covered: Array) -> Criterion:
     """Judge a coverage; its value is 0 where there are no labels."""
-    low, high = coverage_interval(covered)
-    met = len(covered) >= MIN_LABELS and low <= COVERAGE[1] and high >= COVERAGE[0]
+    met = len(covered) >= MIN_LABELS and _may_be_covered(covered)
     value = float(covered.mean()) if len(covered) else 0.0
     return Criterion(name, value, f"90 % interval meets [{COVERAGE[0]}, {COVERAGE[1]}]", met)
 

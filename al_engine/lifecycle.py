@@ -22,7 +22,11 @@ class GenerationState(StrEnum):
 
 
 class CandidateState(StrEnum):
-    """VISITED -> SELECTED | REJECTED; SELECTED | AUDIT -> LABELED | FAILED; FAILED -> LABELED by a retry."""
+    """VISITED -> SELECTED | AUDIT | REJECTED; SELECTED | AUDIT -> LABELED | FAILED; FAILED -> LABELED.
+
+    The last one by a retry. A frame of the confirming audit is VISITED until the small audit is judged,
+    while its generation is SELECTED.
+    """
 
     VISITED = "visited"
     SELECTED = "selected"
@@ -44,7 +48,7 @@ GENERATION_MOVES: Final[dict[GenerationState, frozenset[GenerationState]]] = {
     _G.ABORTED: frozenset(),
 }
 CANDIDATE_MOVES: Final[dict[CandidateState, frozenset[CandidateState]]] = {
-    _C.VISITED: frozenset({_C.SELECTED, _C.REJECTED}),
+    _C.VISITED: frozenset({_C.SELECTED, _C.AUDIT, _C.REJECTED}),
     _C.SELECTED: frozenset({_C.LABELED, _C.FAILED}),
     _C.AUDIT: frozenset({_C.LABELED, _C.FAILED}),
     _C.REJECTED: frozenset(),

@@ -74,7 +74,8 @@ exploration:
     stride: {sampler.stride}  # every so many steps a frame becomes a candidate
   extra_samplers: []  # others, of any kind, that search beside it
   exits:  # a walker ends early ...
-    force_sd_ev_per_ang: {exits.force_sd_ev_per_ang:g}  # ... where a predicted force sd is larger
+    force_error_ev_per_ang: {exits.force_error_ev_per_ang:g}  # ... where a force may be wrong by more
+    force_sd_ev_per_ang: null  # ... or at this force sd; null: at what the audits say of errors
     min_distance_ang: {exits.min_distance_ang:g}  # ... where two atoms are closer
     energy_drift_ev_per_atom: {exits.energy_drift_ev_per_atom:g}  # ... where its energy changed by more
     temperature_factor: {exits.temperature_factor:g}  # ... where it is so many times hotter than set

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from al_engine.errors import StateError
 from al_engine.lifecycle import CandidateState, check_candidate_move
-from al_engine.records import Candidate, Uncertainty
+from al_engine.records import Candidate, Origin, Uncertainty
 from db.rows import insert_new
 from db.schema import CandidateRow
 
@@ -40,13 +40,14 @@ def get(connection: Connection, generation_id: int) -> list[Candidate]:
 
 
 def decide(connection: Connection, generation_id: int, candidates: Sequence[Candidate]) -> None:
-    """Write state, score, rank and reason of each visited candidate.
+    """Write state, score, rank and reason of each visited candidate but those of the confirming audit.
 
     Raises:
         StateError: A visited candidate without a decision, or a decision on another one.
     """
-    this = (CandidateRow.generation_id == generation_id, CandidateRow.state == CandidateState.VISITED)
-    visited = set(connection.execute(select(CandidateRow.frame_id).where(*this)).scalars())
+    this = _undecided(generation_id)
+    chosen_from = select(CandidateRow.frame_id).where(*this, CandidateRow.origin != Origin.AUDIT)
+    visited = set(connection.execute(chosen_from).scalars())
     decided = {candidate.frame_id: candidate for candidate in candidates}
     odd = sorted(visited.symmetric_difference(decided))
     if odd:
@@ -61,11 +62,28 @@ def decide(connection: Connection, generation_id: int, candidates: Sequence[Cand
         connection.execute(one, rows)
 
 
-def unlabeled_ids(connection: Connection, generation_id: int) -> list[str]:
-    """Return the frames that wait for a label, by id."""
-    query = select(CandidateRow.frame_id).order_by(CandidateRow.frame_id)
-    this = (CandidateRow.generation_id == generation_id, CandidateRow.state.in_(PENDING))
-    return list(connection.execute(query.where(*this)).scalars())
+def decide_confirming(connection: Connection, generation_id: int, against: str) -> int:
+    """Have the visited frames of the confirming audit labeled, or reject them; return how many there were."""
+    rejected = {"state": CandidateState.REJECTED, "reason": against}
+    this = (*_undecided(generation_id), CandidateRow.origin == Origin.AUDIT)
+    change = rejected if against else {"state": CandidateState.AUDIT}
+    return connection.execute(update(CandidateRow).where(*this).values(change)).rowcount
+
+
+def _undecided(generation_id: int) -> tuple[ColumnElement[bool], ...]:
+    return (CandidateRow.generation_id == generation_id, CandidateRow.state == CandidateState.VISITED)
+
+
+def unlabeled_ids(connection: Connection, generation_id: int, *, undecided: bool = False) -> list[str]:
+    """Return the frames that wait for a label, by id; or those of a confirming audit that may have one."""
+    this: tuple[ColumnElement[bool], ...] = (
+        CandidateRow.generation_id == generation_id,
+        CandidateRow.state.in_(PENDING),
+    )
+    if undecided:
+        this = (*_undecided(generation_id), CandidateRow.origin == Origin.AUDIT)
+    query = select(CandidateRow.frame_id).where(*this).order_by(CandidateRow.frame_id)
+    return list(connection.execute(query).scalars())
 
 
 def _row(candidate: Candidate) -> dict[str, Any]:

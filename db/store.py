@@ -154,6 +154,7 @@ class Store:
         draws: Sequence[AuditDraw],
         candidates: Sequence[Candidate],
         cost: Cost,
+        metrics: Sequence[Metric] = (),
     ) -> bool:
         """TRAINED -> EXPLORED, with what was visited; a frame twice is the audit's candidate."""
         with self.database.write() as connection:
@@ -163,13 +164,14 @@ class Store:
             put_frames(connection, frames)
             put_records(connection, WalkerRow, walkers, generation_id=generation_id)
             put_records(connection, AuditDrawRow, draws, generation_id=generation_id)
+            put_records(connection, MetricRow, metrics, generation_id=generation_id)
             found.put(connection, generation_id, candidates)
         return True
 
     def finish_selection(
         self, campaign: str, number: int, candidates: Sequence[Candidate], cost: Cost
     ) -> bool:
-        """EXPLORED -> SELECTED: every visited candidate is SELECTED or REJECTED."""
+        """EXPLORED -> SELECTED: what was visited, but for the confirming audit, is SELECTED or REJECTED."""
         with self.database.write() as connection:
             generation_id = generations.advance(
                 connection, campaign, number, (_G.EXPLORED, _G.SELECTED), cost
@@ -180,18 +182,28 @@ class Store:
             results.adopt_known_labels(connection, campaign, [generation_id])
         return True
 
+    def decide_confirming(self, campaign: str, number: int, against: str = "") -> bool:
+        """Have a waiting confirming audit labeled, or reject it for a reason; False where none waits."""
+        with self.database.write() as connection:
+            generation_id, state = generations.lock(connection, campaign, number)
+            if state is not _G.SELECTED or not found.decide_confirming(connection, generation_id, against):
+                return False
+            results.adopt_known_labels(connection, campaign, [generation_id])
+        return True
+
     def record_result(self, campaign: str, number: int, result: Label | LabelFailure) -> Recorded:
         """Store a label or failure and move its candidate to LABELED or FAILED."""
         with self.database.write() as connection:
             return results.record(connection, campaign, number, result)
 
     def finish_labeling(self, campaign: str, number: int, cost: Cost) -> bool:
-        """SELECTED -> LABELED; StateError while a candidate waits for its label."""
+        """SELECTED -> LABELED; StateError while a candidate waits for its label or for a decision."""
         with self.database.write() as connection:
             generation_id = generations.advance(connection, campaign, number, (_G.SELECTED, _G.LABELED), cost)
             if generation_id is None:
                 return False
-            waiting = len(found.unlabeled_ids(connection, generation_id))
+            ids = (found.unlabeled_ids(connection, generation_id, undecided=u) for u in (False, True))
+            waiting = sum(map(len, ids))
             if waiting:
                 raise StateError(f"generation {number} of {campaign!r} has {waiting} frames without a label")
         return True
@@ -220,10 +232,10 @@ class Store:
         with self.database.read() as connection:
             return get_frames(connection, ids)
 
-    def unlabeled_ids(self, campaign: str, number: int) -> list[str]:
-        """Return the frames of a generation that wait for a label, by id."""
+    def unlabeled_ids(self, campaign: str, number: int, *, undecided: bool = False) -> list[str]:
+        """Return the frames of a generation that wait for a label, or whether to be labeled, by id."""
         with self._of_generation(campaign, number) as (connection, generation_id):
-            return found.unlabeled_ids(connection, generation_id)
+            return found.unlabeled_ids(connection, generation_id, undecided=undecided)
 
     def labeled(self, campaign: str, before: int | None = None) -> list[LabeledFrame]:
         """Return the labeled frames by id, each once; only of generations before a number if given."""
@@ -264,6 +276,11 @@ class Store:
         """Return the decision at the close of a generation."""
         with self._of_generation(campaign, number) as (connection, generation_id):
             return generations.get_stop(connection, generation_id)
+
+    def stop_decisions(self, campaign: str) -> dict[int, StopDecision]:
+        """Return the decisions of all closed generations, in order."""
+        each = ((g.number, self.stop_decision(campaign, g.number)) for g in self.generations(campaign))
+        return {number: decision for number, decision in each if decision is not None}
 
     def costs(self, campaign: str, number: int) -> list[Cost]:
         """Return what the stages of a generation cost, oldest first."""

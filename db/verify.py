@@ -32,7 +32,7 @@ _UNFIT: dict[GenerationState, frozenset[CandidateState]] = {
     _G.OPEN: frozenset({_C.VISITED, _C.SELECTED, _C.AUDIT, _C.REJECTED}),
     _G.TRAINED: frozenset({_C.VISITED, _C.SELECTED, _C.AUDIT, _C.REJECTED}),
     _G.EXPLORED: frozenset({_C.SELECTED, _C.REJECTED}),
-    _G.SELECTED: frozenset({_C.VISITED}),
+    _G.SELECTED: frozenset(),
     _G.LABELED: frozenset({_C.VISITED, _C.SELECTED, _C.AUDIT}),
     _G.CLOSED: frozenset({_C.VISITED, _C.SELECTED, _C.AUDIT}),
     _G.ABORTED: frozenset(),

@@ -24,7 +24,7 @@ def plainly(step: Step, after: Sequence[Any], **arguments: object) -> None:
 
 def run_generation(campaign: str, number: int, database_url: str | None = None, call: Call = plainly) -> None:
     """Do what this generation still lacks, until it is closed."""
-    here = {"campaign": campaign, "generation": number, "database_url": database_url}
+    here: dict[str, Any] = {"campaign": campaign, "generation": number, "database_url": database_url}
     after: list[Any] = []
     while True:
         with assemble(campaign, database_url) as run:
@@ -38,14 +38,17 @@ def run_generation(campaign: str, number: int, database_url: str | None = None, 
             case GenerationState.EXPLORED:
                 after = [call(steps.select, after, **here)]
             case GenerationState.SELECTED:
-                started, size = time.perf_counter(), run.config.labeling.chunk_size
-                chunks = [missing[i : i + size] for i in range(0, len(missing), size)]
-                calls = [
-                    call(steps.label, after, chunk=chunk, frame_ids=ids, **here)
-                    for chunk, ids in enumerate(chunks)
-                ]
-                after = calls or after
-                cost = Cost("labeling", time.perf_counter() - started, "cpu", len(missing))
+                started, n_labels = time.perf_counter(), len(missing)
+                after = _label(run.config.labeling.chunk_size, missing, after, call, here)
+                with assemble(campaign, database_url) as run:
+                    undecided = run.store.unlabeled_ids(campaign, number, undecided=True)
+                if undecided:
+                    after = [call(steps.confirm, after, **here)]
+                    with assemble(campaign, database_url) as run:
+                        missing = run.store.unlabeled_ids(campaign, number)
+                    n_labels += len(missing)
+                    after = _label(run.config.labeling.chunk_size, missing, after, call, here)
+                cost = Cost("labeling", time.perf_counter() - started, "cpu", n_labels)
                 with assemble(campaign, database_url) as run:
                     run.store.finish_labeling(campaign, number, cost)
             case GenerationState.LABELED:
@@ -54,6 +57,13 @@ def run_generation(campaign: str, number: int, database_url: str | None = None, 
                 return
             case state:
                 raise StateError(f"generation {number} of {campaign!r} cannot go on: {state or 'missing'}")
+
+
+def _label(size: int, missing: list[str], after: list[Any], call: Call, here: dict[str, Any]) -> list[Any]:
+    """Label frames, some at a time; return what others come after."""
+    chunks = [missing[i : i + size] for i in range(0, len(missing), size)]
+    calls = [call(steps.label, after, chunk=chunk, frame_ids=ids, **here) for chunk, ids in enumerate(chunks)]
+    return calls or after
 
 
 def end(run: Assembly) -> End | None:

@@ -7,6 +7,7 @@ import functools
 import logging
 import time
 
+from al_engine.lifecycle import CandidateState
 from al_engine.records import Cost
 from flows.assembly import Assembly, assemble
 from flows.progress import progress_of
@@ -61,6 +62,7 @@ def train(campaign: str, generation: int, database_url: str | None = None) -> No
 
 def explore(campaign: str, generation: int, database_url: str | None = None) -> None:
     """Walk with the ensemble; keep what was visited and the frames of the audit."""
+    from al_engine.convergence import audit_sizes, count_looks
     from al_engine.stages.explore import explore_stage
 
     started = time.perf_counter()
@@ -69,13 +71,16 @@ def explore(campaign: str, generation: int, database_url: str | None = None) -> 
         assert model is not None  # noqa: S101  # TRAINED means that it is there
         labeled = run.store.labeled(campaign, before=generation)
         starts = run.store.frames(run.campaign.start_frame_ids)
+        n_looks = count_looks(audit_sizes(run.store.stop_decisions(campaign).values()), run.config.stop)
         result = explore_stage(
-            run.config, generation, model, labeled, starts=starts, progress=progress_of("explore")
-        )
+            run.config, generation, model, labeled,
+            starts=starts, n_looks=n_looks, progress=progress_of("explore"),
+        )  # fmt: skip
         cost = _cost("exploring", started, run)
         run.store.finish_exploration(
-            campaign, generation, result.frames, result.walkers, result.draws, result.candidates, cost
-        )
+            campaign, generation, result.frames, result.walkers, result.draws, result.candidates, cost,
+            result.metrics,
+        )  # fmt: skip
         log.info(
             "generation %d: %d walkers visited %d candidates in %.1f s",
             generation, len(result.walkers), len(result.candidates), cost.seconds,
@@ -113,23 +118,49 @@ def label(
         log.info("generation %d: chunk %d with %d labels done", generation, chunk, len(frames))
 
 
+def confirm(campaign: str, generation: int, database_url: str | None = None) -> None:
+    """Where the small audit looks good, have the confirming one labeled."""
+    from al_engine.convergence import promoted
+    from al_engine.stages.close import confirm_stage
+
+    with assemble(campaign, database_url) as run:
+        store, model = run.store, run.store.model(campaign, generation)
+        assert model is not None  # noqa: S101  # SELECTED with an audit means that it is there
+        before = promoted(store.stop_decisions(campaign))
+        against = confirm_stage(
+            run.config,
+            generation,
+            model,
+            store.labeled(campaign),
+            previous=None if before is None else store.model(campaign, before),
+            draws=store.audit_draws(campaign, generation),
+        )
+        store.decide_confirming(campaign, generation, against and f"confirming audit not labeled: {against}")
+        log.info("generation %d: %s", generation, f"no confirming audit: {against}" if against else
+                 "the small audit looks good, the confirming one is labeled")  # fmt: skip
+
+
 def close(campaign: str, generation: int, database_url: str | None = None) -> None:
     """Judge the exploring ensemble by the new labels; decide whether the campaign converged."""
+    from al_engine.convergence import promoted
     from al_engine.report.text import closing_line
     from al_engine.stages.close import close_stage
 
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         store = run.store
-        earlier = [store.stop_decision(campaign, number) for number in range(generation)]
+        earlier = {n: d for n, d in store.stop_decisions(campaign).items() if n < generation}
+        before = promoted(earlier)
+        candidates = store.candidates(campaign, generation)
         result = close_stage(
             run.config,
             generation,
             store.model(campaign, generation),
             store.labeled(campaign),
-            previous=store.model(campaign, generation - 1) if generation else None,
+            previous=None if before is None else store.model(campaign, before),
             draws=store.audit_draws(campaign, generation),
-            earlier=[decision for decision in earlier if decision is not None],
+            rejected={c.frame_id for c in candidates if c.state is CandidateState.REJECTED},
+            earlier=list(earlier.values()),
         )
         store.close_generation(
             campaign, generation, result.metrics, result.stop, _cost("closing", started, run)

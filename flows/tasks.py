@@ -78,6 +78,7 @@ TASKS = {
     steps.explore: _as_task(steps.explore, "explore {generation}"),
     steps.select: _as_task(steps.select, "select {generation}"),
     steps.label: _as_task(steps.label, "label {generation}, chunk {chunk}"),
+    steps.confirm: _as_task(steps.confirm, "confirm {generation}"),
     steps.close: _as_task(_close_and_publish, "close {generation}"),
 }
 

@@ -1,10 +1,24 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic import labels_of, prediction_of, scaled
 
 from al_engine.audit import clopper_pearson_interval
 from al_engine.config import Stop
-from al_engine.convergence import AuditOutcome, count_looks, coverage_interval, decide, got_worse
+from al_engine.convergence import (
+    MIN_LABELS,
+    AuditOutcome,
+    audit_sizes,
+    count_looks,
+    coverage_interval,
+    decide,
+    doubts,
+    got_worse,
+    look_size,
+    promoted,
+)
+from al_engine.records import StopDecision
 
 STOP = Stop(tolerance_ev_per_ang=0.5, fraction=0.95, confidence=0.9)
 
@@ -34,7 +48,8 @@ def test_a_small_audit_says_what_it_lacks():
     assert decision.sentence == (
         "Not converged: 2 of 12 audit steps fail (force error above 0.5 eV/Å); up to 42.5 % of this "
         "generation's planned steps may fail at 90 % confidence over all looks, 5 % are allowed. "
-        "12 audit steps are too few to promise that: 55 are needed. "
+        "12 audit steps are too few to promise that: 55 are needed, and labeled where a small audit looks "
+        "good. "
         "12 audit labels are too few to judge coverage: 30 are needed."
     )
 
@@ -87,7 +102,38 @@ def test_walkers_that_all_leave_early_never_converge():
 def test_a_block_that_got_worse_refuses():
     decision = decide(clean(60), STOP, [], [("generation 1", False), ("generation 2", True)])
     assert not decision.converged
-    assert "worse on earlier labels: generation 2." in decision.sentence
+    assert "not promoted, as it got worse on earlier labels: generation 2;" in decision.sentence
+
+
+def test_the_promoted_model_is_the_newest_that_did_not_get_worse():
+    fine, worse = (decide(clean(12), STOP, [], [("generation 1", is_worse)]) for is_worse in (False, True))
+    initial = StopDecision(False, (), "no model")
+    assert promoted({}) is None
+    assert promoted({0: initial}) is None
+    assert promoted({0: initial, 1: fine, 2: fine}) == 2
+    assert promoted({0: initial, 1: fine, 2: worse}) == 1
+    assert promoted({0: initial, 1: fine, 2: worse, 3: worse, 4: fine, 5: worse}) == 4
+
+
+def test_a_small_audit_looks_good_only_where_nothing_speaks_against_it():
+    assert doubts(clean(12), STOP, [("generation 1", False)]) == ""
+    assert "1 of 12 audit steps fails" in doubts(clean(12, 1), STOP, [])
+    assert "walker left early" in doubts(clean(11, n_exited=1), STOP, [])
+    assert "no label" in doubts(clean(11, n_unlabeled=1), STOP, [])
+    assert doubts(AuditOutcome(), STOP, []) == "0 of 0 audit steps fail"
+    assert doubts(clean(12), STOP, [("generation 1", True)]) == "worse on the generation 1"
+    narrow = clean(12)
+    narrow = replace(narrow, force_coverage=np.full(12, 0.3))
+    assert doubts(narrow, STOP, []) == "nominal 90 % intervals hold 30 % of the force components"
+    assert doubts(clean(12, 1), Stop(fraction=0.5), []) == ""  # fewer fail than may
+
+
+def test_a_look_needs_enough_labels_to_judge_coverage_by():
+    assert look_size(1, Stop(fraction=0.5)) == MIN_LABELS
+    assert look_size(1, STOP) == 55
+    assert count_looks([29, 30], Stop(fraction=0.5)) == 1
+    decisions = [decide(clean(n), STOP, [], []) for n in (12, 60)]
+    assert audit_sizes([StopDecision(False, (), ""), *decisions]) == [12, 60]
 
 
 def test_only_audits_that_could_pass_are_looks_and_later_looks_need_more():

@@ -49,7 +49,14 @@ class Exit(NamedTuple):
 class Watch:
     """Compares what each walker does with its limits."""
 
-    def __init__(self, layout: Layout, exits: Exits, starts: Sequence[Frame], start_energy: Tensor) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        exits: Exits,
+        starts: Sequence[Frame],
+        start_energy: Tensor,
+        max_force_sds: Sequence[float | None] = (),
+    ) -> None:
         """Prepare for a layout.
 
         Args:
@@ -57,16 +64,18 @@ class Watch:
             exits: Their limits.
             starts: Where they started: what is bonded there must stay so, if bonds must not break.
             start_energy: Their potential energies there, shape (n_walkers,), eV.
+            max_force_sds: Ceiling of the force sd of each walker, eV/Å; that of `exits` where there is none.
         """
         self._layout, self._start_energy = layout, start_energy
         self._distances = Distances(layout, starts)
         self._n_atoms, self._kelvin = layout.floats(layout.counts), layout.kelvin
         bond = math.inf if exits.bond_stretch is None else exits.bond_stretch
+        ceilings = max_force_sds or [None] * len(starts)
         same = torch.ones_like(layout.temperature)
         limits = {
             Watched.CLASH: -exits.min_distance_ang * same,
             Watched.BOND: bond * same,
-            Watched.FORCE_SD: exits.force_sd_ev_per_ang * same,
+            Watched.FORCE_SD: layout.floats([own or exits.max_force_sd for own in ceilings]),
             Watched.ENERGY: exits.energy_drift_ev_per_atom * same,
             Watched.TEMPERATURE: exits.temperature_factor * layout.temperature,
         }

@@ -22,11 +22,15 @@ from al_engine.samplers import Dynamics, Npt
 
 @dataclass(frozen=True)
 class Start:
-    """Where a walker starts, its set temperature (K), and the seed of its velocities and noise."""
+    """Where a walker starts, its set temperature (K), and the seed of its velocities and noise.
+
+    `max_force_sd` is its ceiling of the force sd, eV/Å, if it has one of its own.
+    """
 
     frame: Frame
     temperature: float
     seed: int
+    max_force_sd: float | None = None
 
 
 class Group:
@@ -80,7 +84,9 @@ class Group:
         self._integrator = integrator(self.layout, self._settings)
 
     def _watch(self) -> Watch:
-        return Watch(self.layout, self._exits, [start.frame for start in self._starts], self._start_energy)
+        frames = [start.frame for start in self._starts]
+        ceilings = [start.max_force_sd for start in self._starts]
+        return Watch(self.layout, self._exits, frames, self._start_energy, ceilings)
 
     def advance(self) -> None:
         """Let all walkers do one step."""

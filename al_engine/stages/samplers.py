@@ -40,12 +40,14 @@ class Surroundings:
         generation: Its number.
         starts: The given structures.
         labeled: All labels of earlier generations.
+        ceilings: Of the force sd, of each system, eV/Å (`ceiling.sd_ceilings`); none: those of the exits.
     """
 
     config: CampaignConfig
     generation: int
     starts: Sequence[Frame]
     labeled: Sequence[LabeledFrame]
+    ceilings: Sequence[float] = ()
 
     def _stream(self, number: int, k: int, n_before: int = 0) -> int:
         return k + _STREAMS * (n_before + (1 + MAX_RESTARTS) * number)
@@ -65,9 +67,9 @@ class Surroundings:
         place, turn = walker % len(self.starts), walker // len(self.starts)
         settings = self.config.exploration.samplers[number]
         any_cell = isinstance(settings, Npt)
-        system = _system(self.starts[place], any_cell=any_cell)
+        system = system_of(self.starts[place], any_cell=any_cell)
         audited = (item.frame for item in self.labeled if item.origin is Origin.AUDIT)
-        own = [f for f in (*self.starts, *audited) if _system(f, any_cell=any_cell) == system]
+        own = [f for f in (*self.starts, *audited) if system_of(f, any_cell=any_cell) == system]
         kelvin = settings.temperatures_k if isinstance(settings, Dynamics) else (0.0,)
         kelvin = self.config.systems[place].temperatures_k or kelvin
         stream = self._stream(number, walker, n_before)
@@ -76,6 +78,7 @@ class Surroundings:
             frame=own[int(rng.integers(len(own)))],
             temperature=kelvin[turn % len(kelvin)],
             seed=torch_seed(self.config.seed, self.generation, Stage.WALKER, stream),
+            max_force_sd=self.ceilings[place] if self.ceilings else None,
         )
 
     def rng(self, number: int, k: int) -> np.random.Generator:
@@ -83,7 +86,7 @@ class Surroundings:
         return generator(self.config.seed, self.generation, Stage.WALKER, self._stream(number, k))
 
 
-def _system(frame: Frame, *, any_cell: bool) -> tuple[object, ...]:
+def system_of(frame: Frame, *, any_cell: bool) -> tuple[object, ...]:
     """What stays the same along a walk: atoms, cell (or not), charge, multiplicity, fixed atoms."""
     arrays = (frame.numbers, frame.pbc, frame.fixed_mask, *(() if any_cell else (frame.cell,)))
     return (frame.charge, frame.multiplicity, *(array.tobytes() for array in arrays))
@@ -132,7 +135,7 @@ def _check_ends(ends: tuple[int, int], starts: Sequence[Frame]) -> None:
     if max(ends) >= len(starts) or ends[0] == ends[1]:
         raise InputError(f"two different ones of the {len(starts)} systems are needed, counted from 0")
     first, last = (starts[end] for end in ends)
-    if _system(first, any_cell=False) != _system(last, any_cell=False):
+    if system_of(first, any_cell=False) != system_of(last, any_cell=False):
         raise InputError(
             f"systems {ends[0]} and {ends[1]} ({first.formula}, {last.formula}) must have the same atoms in "
             "the same order, cell, charge, multiplicity and fixed atoms"
@@ -154,7 +157,11 @@ def samplers_of(around: Surroundings, force_field: ForceField, progress: Progres
                 found.append(PoolSampler(frames, settings.n_frames, around.rng(number, 0)))
             case ReactionPath():
                 first, last = (around.starts[end] for end in settings.ends)
-                found.append(ReactionPathSampler(settings, exploration.exits, force_field, (first, last)))
+                exits = exploration.exits
+                if around.ceilings:
+                    ceiling = around.ceilings[settings.ends[0]]
+                    exits = exits.model_copy(update={"force_sd_ev_per_ang": ceiling})
+                found.append(ReactionPathSampler(settings, exits, force_field, (first, last)))
             case Rattle():
                 found.append(RattleSampler(settings, partial(around.begin, number)))
             case _:

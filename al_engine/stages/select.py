@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from al_engine.config import CampaignConfig
 from al_engine.lifecycle import CandidateState
-from al_engine.records import Candidate
+from al_engine.records import Candidate, Origin
 from al_engine.seeds import Stage, generator
 from al_engine.selection.select import select
 
@@ -19,7 +19,8 @@ def select_stage(
     Args:
         config: The campaign.
         generation: Its number.
-        candidates: All of this generation, audited ones included.
+        candidates: All of this generation, audited ones included. Those of the confirming audit have no
+            part in it: they are not chosen here, and not known either, as few of them will be labeled.
         n_labels: Labels of the campaign so far.
 
     Returns:
@@ -30,4 +31,10 @@ def select_stage(
         n_audit = sum(c.state is CandidateState.AUDIT for c in candidates)
         wanted = max(0, min(wanted, config.budget.labels - n_labels - n_audit))
     rng = generator(config.seed, generation, Stage.SELECT, 1)
-    return select(candidates, config.selection, wanted, rng)
+    offered = [c for c in candidates if not is_confirming(c)]
+    return select(offered, config.selection, wanted, rng)
+
+
+def is_confirming(candidate: Candidate) -> bool:
+    """Whether it waits for the small audit to be judged."""
+    return candidate.origin is Origin.AUDIT and candidate.state is CandidateState.VISITED

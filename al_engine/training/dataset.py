@@ -160,7 +160,8 @@ class Dataset:
             stress=of_frames(whole.stress),
             has_stress=of_frames(whole.has_stress),
             weight=of_frames(whole.weight),
-            any_stress=bool(self.has_stress[np.asarray(index)].any()),
+            # batches of one shape share a compiled graph: it has the stress or not for all of them
+            any_stress=bool((self.has_stress if shape else self.has_stress[np.asarray(index)]).any()),
         )
 
     def _on(self, device: torch.device, dtype: torch.dtype) -> TrainingBatch:

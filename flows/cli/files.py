@@ -63,7 +63,7 @@ def potential(
     campaign: Annotated[str, Parameter(help="Its name.")],
     *,
     output: Output,
-    generation: Annotated[int | None, Parameter(help="Default: the newest with an ensemble.")] = None,
+    generation: Annotated[int | None, Parameter(help="Default: the newest promoted.")] = None,
     database: Database = None,
 ) -> int:
     """Write the trained ensemble of a campaign, for ASE and MD codes."""
@@ -101,7 +101,7 @@ def fit(
 
 
 def evaluate(
-    model: Annotated[str, Parameter(help="A model file, or the name of a campaign: its newest ensemble.")],
+    model: Annotated[str, Parameter(help="A model file, or the name of a campaign: its promoted ensemble.")],
     file: Annotated[Path, Parameter(help="Labeled structures that it has not seen.")],
     *,
     json_: Annotated[bool, Parameter(name="--json", negative="", help="For programs.")] = False,
@@ -127,12 +127,14 @@ def evaluate(
 
 
 def _weights(campaign: str, generation: int | None, database: str | None) -> bytes:
-    """Return the checkpoint of a generation, default the newest that has one."""
+    """Return the checkpoint of a generation; default: the newest promoted, else the newest that has one."""
+    from al_engine.convergence import promoted
     from flows.assembly import assemble
 
     with assemble(campaign, database) as run:
         numbers = [g.number for g in run.store.generations(campaign)]
-        for number in reversed(numbers) if generation is None else [generation]:
+        best = promoted(run.store.stop_decisions(campaign)) if generation is None else generation
+        for number in reversed(numbers) if best is None else [best]:
             found = run.store.model(campaign, number) if number in numbers else None
             if found is not None:
                 return found.weights

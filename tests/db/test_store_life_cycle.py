@@ -24,9 +24,10 @@ from stored_campaign import (
 
 from al_engine.errors import InputError, StateError
 from al_engine.lifecycle import CandidateState, GenerationState
-from al_engine.records import Origin
+from al_engine.records import Metric, Origin
 from db.dump import canonical_dump
 from db.store import Store
+from db.verify import verify
 
 
 def same(a: object, b: object) -> bool:
@@ -169,6 +170,62 @@ def test_labeling_is_not_finished_while_a_frame_waits(store: Store) -> None:
     with pytest.raises(StateError, match="1 frames without a label"):
         store.finish_labeling(NAME, 0, COST)
     assert store.unlabeled_ids(NAME, 0) == [frames[1].frame_id]
+
+
+def with_confirming(store: Store) -> list[str]:
+    """Generation 1 up to SELECTED, the small audit labeled and two frames of a confirming one undecided."""
+    run_campaign(store, 1)
+    store.open_generation(NAME, 1)
+    store.finish_training(NAME, 1, model_of(store, 1), [], COST)
+    frames, walkers, draws, candidates = exploration_of(1)
+    more = [frame_of(1100 + k) for k in range(2)]
+    waiting = [candidate_of(f, Origin.AUDIT, CandidateState.VISITED, walker=1, step=3) for f in more]
+    ceiling = Metric("exploration", "forces.system_0", "sd_ceiling_ev_per_ang", 0.5)
+    store.finish_exploration(
+        NAME, 1, [*frames, *more], walkers, draws, [*candidates, *waiting], COST, [ceiling]
+    )
+    assert store.metrics(NAME, 1) == [ceiling]
+    undecided = sorted(f.frame_id for f in more)
+    assert store.unlabeled_ids(NAME, 1, undecided=True) == undecided
+    assert not store.decide_confirming(NAME, 1)  # not before the selection
+    visited = [c for c in chosen(store, 1) if c.origin is not Origin.AUDIT]
+    assert store.finish_selection(NAME, 1, visited, COST)
+    label_all(store, 1)
+    with pytest.raises(StateError, match="2 frames without a label"):
+        store.finish_labeling(NAME, 1, COST)
+    assert verify(store, NAME) == []
+    return undecided
+
+
+def states_of(store: Store, ids: list[str]) -> list[tuple[CandidateState, str]]:
+    return [(c.state, c.reason) for c in store.candidates(NAME, 1) if c.frame_id in ids]
+
+
+def test_a_confirming_audit_that_is_wanted_is_labeled_and_those_with_a_label_have_it(store: Store) -> None:
+    undecided = with_confirming(store)
+    known = store.frames(undecided[:1])[0]
+    store.import_labels(None, [(known, label_of(known))])
+    for again in (False, True):
+        assert store.decide_confirming(NAME, 1) is not again
+    assert store.unlabeled_ids(NAME, 1) == undecided[1:]
+    assert store.unlabeled_ids(NAME, 1, undecided=True) == []
+    store.record_result(NAME, 1, label_of(store.frames(undecided[1:])[0]))
+    assert store.finish_labeling(NAME, 1, COST)
+    assert states_of(store, undecided) == [(CandidateState.LABELED, "")] * 2
+    assert {i.origin for i in store.labeled(NAME) if i.frame.frame_id in undecided} == {Origin.AUDIT}
+    assert verify(store, NAME) == []
+
+
+def test_a_confirming_audit_that_is_not_wanted_is_rejected_with_the_reason(store: Store) -> None:
+    undecided = with_confirming(store)
+    assert store.decide_confirming(NAME, 1, "too dear")
+    assert not store.decide_confirming(NAME, 1)  # what is decided stays
+    assert states_of(store, undecided) == [(CandidateState.REJECTED, "too dear")] * 2
+    assert store.finish_labeling(NAME, 1, COST)
+    assert store.close_generation(NAME, 1, [], STOP, COST)
+    assert list(store.stop_decisions(NAME)) == [0, 1]
+    assert same(store.stop_decisions(NAME)[1], STOP)
+    assert verify(store, NAME) == []
 
 
 def test_generations_open_in_order_and_abort_with_a_reason(store: Store) -> None:

@@ -42,7 +42,7 @@ def tagged(client: SyncPrefectClient) -> tuple[list[Any], list[Any]]:
     """Flow runs and task runs of the smoke campaign, in order."""
     flow_runs = [r for r in client.read_flow_runs() if "campaign:smoke" in r.tags]
     ask = lambda: [r for r in client.read_task_runs() if "campaign:smoke" in r.tags]  # noqa: E731
-    task_runs = eventually(ask, 16)
+    task_runs = eventually(ask, 18)
     return sorted(flow_runs, key=lambda r: r.start_time), sorted(task_runs, key=lambda r: r.start_time)
 
 
@@ -54,8 +54,8 @@ def test_the_runs_have_names_that_a_person_can_read(smoke: Finished, client: Syn
     names = [run.name for run in task_runs if not run.name.startswith("generation-")]
     assert names == [
         "initial frames", "label 0, chunk 0", "close 0",
-        "train 1", "explore 1", "select 1", "label 1, chunk 0", "close 1",
-        "train 2", "explore 2", "select 2", "label 2, chunk 0", "close 2",
+        "train 1", "explore 1", "select 1", "label 1, chunk 0", "confirm 1", "close 1",
+        "train 2", "explore 2", "select 2", "label 2, chunk 0", "confirm 2", "close 2",
     ]  # fmt: skip
     assert all(run.state.is_completed() for run in (*flow_runs, *task_runs))
     assert flow_runs[0].state.name == "GenerationsDone"
@@ -68,7 +68,8 @@ def test_the_graph_shows_the_order(smoke: Finished, client: SyncPrefectClient):
     assert after["explore 1"] == ["train 1"]
     assert after["select 1"] == ["explore 1"]
     assert after["label 1, chunk 0"] == ["select 1"]
-    assert after["close 1"] == ["label 1, chunk 0"]
+    assert after["confirm 1"] == ["label 1, chunk 0"]
+    assert after["close 1"] == ["confirm 1"]
     assert after["generation-1"] == ["generation-0"]
 
 

@@ -1,5 +1,6 @@
 """What the stages promise: who is trained on what, what is judged by whom, what is refused before compute."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
-from al_engine.config import CampaignConfig, System
+from al_engine.config import CampaignConfig, Exits, Stop, System
+from al_engine.convergence import look_size, promoted
 from al_engine.errors import AlEngineError, InputError
 from al_engine.exploration.rattle import rattled
 from al_engine.extxyz import to_extxyz
@@ -15,11 +17,14 @@ from al_engine.frames import Frame
 from al_engine.labeling import level_of_theory
 from al_engine.lifecycle import CandidateState
 from al_engine.model.ensemble import Ensemble
-from al_engine.records import Label, LabeledFrame, Origin, TrainedModel
+from al_engine.records import ExitReason, Label, LabeledFrame, Origin, StopDecision, TrainedModel
 from al_engine.stages.backtest import worse_blocks
+from al_engine.stages.ceiling import newest_audit, sd_ceilings
+from al_engine.stages.close import close_stage
 from al_engine.stages.explore import explore_stage
 from al_engine.stages.initial import initial_stage, isolated_atom
 from al_engine.stages.prepare import changed_config, prepare, stored_config
+from al_engine.stages.select import select_stage
 from al_engine.stages.train import atomic_energies, train_stage
 
 SMALL = {
@@ -102,7 +107,7 @@ def test_the_same_stage_gives_the_same_bits(initial: list[LabeledFrame]):
     walks = [explore_stage(config(), 1, one, initial, starts=[water()]) for _ in range(2)]
     assert walks[0].frames == walks[1].frames
     assert [c.uncertainty for c in walks[0].candidates] == [c.uncertainty for c in walks[1].candidates]
-    audits = [c for c in walks[0].candidates if c.state is CandidateState.AUDIT]
+    audits = [c for c in walks[0].candidates if c.origin is Origin.AUDIT]
     assert {c.frame_id for c in audits} == {d.frame_id for d in walks[0].draws} - {None}
 
 
@@ -169,6 +174,93 @@ def test_several_samplers_search_together_and_only_unbiased_steps_are_audited(in
     assert explore_stage(alone, 1, model, initial, starts=[water()]).draws == ()
 
 
+def test_the_confirming_audit_is_drawn_before_the_walk_and_takes_no_part_in_selection(
+    initial: list[LabeledFrame],
+):
+    model = train_stage(config(), 1, initial, {}).model
+    found = explore_stage(config(), 1, model, initial, starts=[water()])
+    assert len({(d.walker, d.step) for d in found.draws}) == 4 + look_size(1, Stop())
+    states = {c.frame_id: c.state for c in found.candidates}
+    for k, draw in enumerate(found.draws):
+        if draw.frame_id is not None:
+            assert states[draw.frame_id] is (CandidateState.AUDIT if k < 4 else CandidateState.VISITED)
+    others = [c for c in found.candidates if c.origin is not Origin.AUDIT]
+    small = [c for c in found.candidates if c.state is CandidateState.AUDIT]
+    chosen = select_stage(config(), 1, found.candidates, 0)
+    assert chosen == select_stage(config(), 1, [*others, *small], 0)
+    assert {c.frame_id for c in chosen} == {c.frame_id for c in others}
+    # no second audit without steps for all of it, without a first one, or where that is a look itself
+    walks = SMALL["exploration"]["sampler"] | {"n_walkers": 2}
+    short = config(exploration={"sampler": walks})
+    assert len(explore_stage(short, 1, model, initial, starts=[water()]).draws) == 4
+    for n in (0, 60):
+        other = config(audit={"n_frames": n})
+        assert len(explore_stage(other, 1, model, initial, starts=[water()]).draws) == n
+    second = explore_stage(config(), 1, model, initial, starts=[water()], n_looks=1)
+    assert len(second.draws) == 4  # 82 steps more than 80 are not there
+
+
+def audited(ensemble: Ensemble, frames: list[Frame], error: float) -> list[LabeledFrame]:
+    """Audit labels that are the ensemble's own forces but one component, wrong by `error` eV/Å."""
+    found = []
+    for frame in frames:
+        p = ensemble.predict([frame])
+        forces = p.forces.copy()
+        forces[0, 0] += error
+        label = Label(frame.frame_id, "EMT", float(p.energy[0]), forces)
+        found.append(LabeledFrame(frame, label, 1, Origin.AUDIT, frame.frame_id))
+    return found
+
+
+def test_the_ceiling_is_the_wished_error_over_what_errors_are_in_sds(initial: list[LabeledFrame]):
+    model = train_stage(config(), 2, initial, {}).model
+    ensemble = Ensemble.from_bytes(model.weights, device="cpu")
+    frames = [water(200 + k) for k in range(9)]
+    audit = audited(ensemble, frames, 0.3)
+    sds = [ensemble.predict([frame]).total.force_sd.max() for frame in frames]
+    wish = Exits(force_error_ev_per_ang=0.9)
+    # of nine frames, the one that is most wrong in its sds is the quantile at 90 %
+    (ceiling,) = sd_ceilings(wish, ensemble, audit, [water()])
+    assert ceiling == pytest.approx(0.9 * min(sds) / 0.3)
+    assert sd_ceilings(wish, ensemble, audit[:8], [water()]) == [0.9]  # too few: an sd is an error
+    assert sd_ceilings(wish, ensemble, [], [water()]) == [0.9]
+    assert sd_ceilings(Exits(force_sd_ev_per_ang=2.0), ensemble, audit, [water()]) == [2.0]
+    # a system with frames of its own has a ceiling of its own, another takes that of all of them
+    ion = Frame(water().numbers, water().positions, charge=1, multiplicity=2)
+    ions = [Frame(f.numbers, f.positions, charge=1, multiplicity=2) for f in frames]
+    worse = audited(ensemble, ions, 3.0)
+    own, of_ion = sd_ceilings(wish, ensemble, [*audit, *worse], [water(), ion])
+    assert own == pytest.approx(ceiling)
+    assert of_ion < 0.2 * own
+    few, all_of_them = sd_ceilings(wish, ensemble, [*audit, *worse[:1]], [water(), ion])
+    assert few == pytest.approx(ceiling)
+    assert all_of_them <= few
+
+
+def test_walkers_stop_at_the_ceiling_that_the_audit_gives_and_it_is_stored(initial: list[LabeledFrame]):
+    walks = {"sampler": SMALL["exploration"]["sampler"], "exits": {"force_error_ev_per_ang": 50.0}}
+    free = config(exploration=walks)
+    model = train_stage(free, 2, initial, {}).model
+    ensemble = Ensemble.from_bytes(model.weights, device="cpu")
+    audit = audited(ensemble, [water(200 + k) for k in range(9)], 50.0)
+    without = explore_stage(free, 2, model, initial, starts=[water()])
+    assert ExitReason.UNCERTAINTY not in {w.exit_reason for w in without.walkers}
+    assert [m.value for m in without.metrics] == [50.0]
+    found = explore_stage(free, 2, model, [*initial, *audit], starts=[water()])
+    (metric,) = found.metrics
+    assert (metric.split, metric.quantity, metric.name) == (
+        "exploration", "forces.system_0", "sd_ceiling_ev_per_ang",
+    )  # fmt: skip
+    assert metric.value == sd_ceilings(free.exploration.exits, ensemble, audit, [water()])[0]
+    uncertain = [w for w in found.walkers if w.exit_reason is ExitReason.UNCERTAINTY]
+    assert len(uncertain) >= 4
+    assert all(w.exit_value > metric.value for w in uncertain)
+    # labels that a member was trained on say nothing
+    seen = [LabeledFrame(i.frame, i.label, 1, Origin.AUDIT, i.group) for i in initial[:8]]
+    assert newest_audit(model, [*seen, *audit], 2) == audit
+    assert newest_audit(model, audit, 3) == []
+
+
 def test_a_reaction_path_between_two_systems_is_searched_beside_dynamics(initial: list[LabeledFrame]):
     model = train_stage(config(), 1, initial, {}).model
     path = {"kind": "reaction_path", "n_images": 3, "n_steps": 4, "stride": 2}
@@ -209,6 +301,30 @@ def test_a_model_that_got_worse_on_an_earlier_audit_is_found(initial: list[Label
     assert worse_blocks(bad, good, [*initial, *audit], "cpu") == [("audit of generation 1", True)]
     assert worse_blocks(good, bad, [*initial, *audit], "cpu") == [("audit of generation 1", False)]
     assert worse_blocks(good, None, [*initial, *audit], "cpu") == []
+
+
+def test_a_poisoned_generation_is_not_promoted(initial: list[LabeledFrame]):
+    long = config(training=SMALL["training"] | {"n_steps": 200})
+    clean = [labeled(water(50 + k), 1, Origin.AUDIT, f"g1w{k}") for k in range(8)]
+    more = [labeled(water(150 + k), 2, Origin.SELECTED, f"g2w{k}") for k in range(8)]
+    before = train_stage(long, 2, [*initial, *clean], {}).model
+
+    def closed(selected: list[LabeledFrame]) -> StopDecision:
+        items = [*initial, *clean, *selected]
+        model = train_stage(long, 3, items, {}).model
+        return close_stage(
+            long, 3, model, items, previous=before, draws=[], rejected=(), earlier=[]
+        ).stop  # fmt: skip
+
+    poison = [
+        replace(item, label=replace(item.label, forces=-3 * item.label.forces, energy=item.label.energy + 5))
+        for item in more
+    ]
+    good, bad = closed(more), closed(poison)
+    assert promoted({2: good, 3: bad}) == 2
+    assert promoted({2: good, 3: good}) == 3
+    assert "not promoted" in bad.sentence
+    assert "audit of generation 1" in bad.sentence
 
 
 def test_trained_frames_are_judged_by_the_member_that_left_them_out(initial: list[LabeledFrame]):

@@ -5,12 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from test_objective import dataset, network
+from test_objective import ENERGIES, crystal, dataset, labeled, network
 
 from al_engine.config import Training
 from al_engine.model.potential import Architecture, StackedPotential
+from al_engine.records import TrainingFrame
 from al_engine.training.batches import BatchLimits, batch_limits, frame_order
-from al_engine.training.dataset import BatchShape, Dataset, TrainingBatch
+from al_engine.training.dataset import BatchShape, Dataset, TrainingBatch, build_dataset
 from al_engine.training.step import GradientStep
 
 
@@ -36,6 +37,19 @@ def test_ghosts_change_neither_loss_nor_gradients(likelihood: bool):
     assert (filled.frames.n_frames, filled.frames.n_atoms) == (shape.n_frames, shape.n_atoms)
     expected = slopes(net, batch(data, index), likelihood=likelihood)
     torch.testing.assert_close(slopes(net, filled, likelihood=likelihood), expected)
+
+
+@pytest.mark.parametrize("likelihood", [False, True])
+def test_a_graph_traced_on_frames_without_stress_serves_those_that_have_one(likelihood: bool):
+    items = [labeled(0), labeled(1), crystal(2)]
+    data = build_dataset(
+        items, [TrainingFrame(i.frame.frame_id, k) for k, i in enumerate(items)], ENERGIES, 4.0
+    )
+    shape = data.shape(2, 8)
+    without, with_stress = batch(data, [0], shape), batch(data, [2], shape)
+    assert without.any_stress == with_stress.any_stress  # no tensor, so a traced graph cannot ask again
+    expected = slopes(network(), batch(data, [0]), likelihood=likelihood)
+    torch.testing.assert_close(slopes(network(), without, likelihood=likelihood), expected)
 
 
 @pytest.mark.slow
