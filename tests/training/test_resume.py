@@ -73,7 +73,10 @@ def test_the_state_of_another_training_is_not_gone_on_with():
     longer = short.model_copy(update={"n_steps": 11})
     assert len(run(short, stored=stored).states) == 5
     for change in ({"seed": 6}, {"settings": longer}, {"data": moved}, {"data": refolded}):
-        anew, resumed = run(**{"settings": short} | change), run(**{"settings": short} | change, stored=stored)
+        anew, resumed = (
+            run(**{"settings": short} | change),
+            run(**{"settings": short} | change, stored=stored),
+        )
         assert resumed.states == anew.states
         assert_same(resumed, anew)
     assert len(run(short, stored=stored[:-1]).states) == 10  # torn
