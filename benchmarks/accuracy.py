@@ -123,8 +123,10 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def measure(task: str, preset: str, n_steps: int | None, seed: int, threads: int) -> Point:
-    """Train and test; progress goes to stderr."""
+def measure(
+    task: str, preset: str, n_steps: int | None, seed: int, threads: int, models: Path | None
+) -> Point:
+    """Train and test; progress goes to stderr, the networks and the log of the training to `models`."""
     train, tests = TASKS[task]()
 
     def progress(done: int, total: int, news: str) -> None:
@@ -140,6 +142,10 @@ def measure(task: str, preset: str, n_steps: int | None, seed: int, threads: int
         progress=progress,
         **training,
     )
+    if models is not None:
+        models.mkdir(parents=True, exist_ok=True)
+        fitted.ensemble.save(models / f"{task}-{preset}-{seed}.ens")
+        np.savetxt(models / f"{task}-{preset}-{seed}.log", fitted.model.log)
     found = {name: vars(errors(fitted.ensemble, items)) for name, items in tests.items()}
     return Point(
         task, preset, n_steps or 0, seed, threads, len(train), fitted.cpu_s, fitted.wall_s, found
@@ -173,12 +179,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="default: those of the preset")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--models", type=Path, help="folder to keep the networks in")
     parser.add_argument("--out", type=Path, default=Path("accuracy.json"))
     arguments = parser.parse_args()
     results = Results(arguments.out, Point, "task", "preset", "n_steps", "seed")
     for task in arguments.tasks or TASKS:
         if (task, arguments.preset, arguments.steps or 0, arguments.seed) not in results:
-            results.add(measure(task, arguments.preset, arguments.steps, arguments.seed, arguments.threads))
+            given = arguments.preset, arguments.steps, arguments.seed, arguments.threads
+            results.add(measure(task, *given, arguments.models))
     print(table(results.points))
 
 
