@@ -28,8 +28,8 @@ from al_engine.training.fold import FoldResiduals
 from al_engine.training.state import Checkpoints
 from al_engine.training.trainer import LOG_COLUMNS, train
 
-WARM_STEPS = 0.5
-"""Share of the steps that a training from the networks of the generation before takes."""
+WARM_STEPS, WARM_RATE = 0.5, 0.5
+"""A training from the networks of the generation before: share of the steps, and of the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,8 @@ def _settings(training: Training, *, is_warm: bool) -> Training:
     """Return the settings of a warm start or of a fresh one."""
     if not is_warm:
         return training.model_copy(update={"start": "fresh"})
-    return training.model_copy(update={"n_steps": math.ceil(WARM_STEPS * training.n_steps)})
+    n_steps, rate = math.ceil(WARM_STEPS * training.n_steps), WARM_RATE * training.learning_rate
+    return training.model_copy(update={"n_steps": n_steps, "learning_rate": rate})
 
 
 def _architecture(

@@ -137,7 +137,7 @@ def _has_diverged(state: TrainingState, n_warmup: int) -> bool:
     """Whether there is no way back: weights that are not finite, or a likelihood far from its best for long.
 
     Nothing finer: the rate falls to the end, and the likelihood out of fold improves with it to the end,
-    after checks without improvement in between (BENCHMARKS.md).
+    after checks without improvement in between: to stop at those was measured as harmful.
     """
     if state.log and not math.isfinite(state.log[-1][_FORCE_RMSE]):
         return True
