@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from flows import progress
+from flows import progress, tasks
 from flows.progress import in_words, progress_of, watching
 
 Told = list[tuple[str, int, int, str]]
@@ -51,6 +51,19 @@ def test_the_log_hears_of_it_twice_a_minute(clock: list[float], caplog: pytest.L
         "train: 60 of 100, fine, about 40 s left",
         "train: 90 of 100, fine, about 10 s left",
     ]
+
+
+def test_the_bar_in_the_ui_says_it_too(clock: list[float], monkeypatch: pytest.MonkeyPatch):
+    shown: list[object] = []
+    monkeypatch.setattr(tasks, "is_there", lambda: True)
+    monkeypatch.setattr(tasks, "create_progress_artifact", lambda **_: "id")
+    monkeypatch.setattr(tasks, "update_progress_artifact", lambda **values: shown.append(values))
+    with watching(tasks.progress_bar("ethanol", 1)):
+        report = progress_of("train")
+        for done in (0, 50):
+            report(done, 100, "fine")
+            clock[0] += 10
+    assert shown == [{"artifact_id": "id", "progress": 50, "description": "train: fine, about 10 s left"}]
 
 
 @pytest.mark.parametrize(
