@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def to_neighbors(features: Tensor, neighbor: Tensor, reverse: Tensor) -> Tensor:
@@ -48,8 +49,11 @@ class _FromSlots(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, slots: Tensor, neighbor: Tensor, reverse: Tensor) -> Tensor:
         ctx.save_for_backward(neighbor, reverse)
-        turned = slots.flatten(1, 2).index_select(1, reverse.flatten())
-        return turned.reshape(slots.shape).sum(dim=2)
+        m, n, k = slots.shape[:3]
+        first = n * k * torch.arange(m, device=slots.device)
+        places = (reverse + first[:, None, None]).view(m * n, k)
+        summed = functional.embedding_bag(places, slots.reshape(m * n * k, -1), mode="sum")
+        return summed.view(m, n, *slots.shape[3:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

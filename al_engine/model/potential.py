@@ -120,18 +120,24 @@ class Messages(nn.Module):
 
     def forward(self, radial: Tensor, edges: Edges, batch: FrameBatch, nodes: Nodes) -> list[Tensor]:
         """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
-        paths = self.radial_out(radial).chunk(5, dim=-1)
+        flat = radial.flatten(1, 2)  # a product for each path, so that the paths are contiguous
+        paths = [torch.bmm(flat, w).view(radial.shape[:3] + w.shape[2:]) for w in self._path_weights()]
         scalars = to_neighbors(nodes.invariants, batch.neighbor, batch.reverse)
         _, *directions = edges.harmonics.split_with_sizes((1, 3, 5), dim=-1)
         a = [(paths[0] * scalars).sum(dim=-2, keepdim=True)]
         for y, path in zip(directions, paths[1:3], strict=True):
             a.append(torch.matmul(y.transpose(-1, -2), path * scalars))
-        if nodes.vectors is not None:
-            vectors = to_neighbors(nodes.vectors, batch.neighbor, batch.reverse)
-            along = (vectors * directions[0].unsqueeze(-1)).sum(dim=-2)
+        if nodes.vectors is not None:  # components first: short inner loops are slow
+            by_component = nodes.vectors.transpose(1, 2).flatten(0, 1)
+            slots = to_neighbors(by_component, batch.neighbor, batch.reverse)
+            vectors = slots.view(len(radial), 3, *slots.shape[1:])
+            along = (vectors * directions[0].permute(0, 3, 1, 2).unsqueeze(-1)).sum(dim=1)
             a[0] = a[0] + (paths[3] * along).sum(dim=-2, keepdim=True)
-            a[1] = a[1] + (paths[4].unsqueeze(-2) * vectors).sum(dim=-3)
+            a[1] = a[1] + (paths[4].unsqueeze(1) * vectors).sum(dim=-2).transpose(1, 2)
         return [linear(x) for linear, x in zip(self.mix, a, strict=True)]
+
+    def _path_weights(self) -> tuple[Tensor, ...]:
+        return self.radial_out.weight.chunk(5, dim=-1)
 
 
 class Interaction(nn.Module):
