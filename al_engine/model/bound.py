@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from al_engine.frames import Frame
 from al_engine.model.batch import FrameBatch, Graph, collate, ghosts, graph
 from al_engine.model.compiled import Compiled, tensors_of, with_tensors
-from al_engine.model.potential import AtomOutput, StackedPotential
-from al_engine.model.slopes import call
+from al_engine.model.potential import StackedPotential
+from al_engine.model.slopes import MAX_ATOMS_PER_BATCH, Network, by_members, call
 from al_engine.step_forces import StepForces
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ COMPILE_FROM = 5e6
 """Atoms times members times calls from which a compiled call pays: about three minutes of one core."""
 SLOTS = 4
 """A compiled table has a multiple of so many slots, and a sixteenth to spare: new graphs are rare."""
+MAX_PAIRS = 64 * MAX_ATOMS_PER_BATCH
+"""Slots of a table; with more, members are evaluated one by one and nothing is compiled."""
 _TOLERANCE = 1e-3
 """Compiled against eager results, relative to their norm; single precision leaves 1e-5."""
 
@@ -62,7 +64,8 @@ class Graphs:
         A graph up to twice as large will do.
         """
         fits = [s for s in self._shapes if s.holds(needed) and s.n_atoms <= 2 * needed.n_atoms]
-        if not fits and n_calls * needed.n_atoms * self._net.arch.n_members > COMPILE_FROM:
+        pays = n_calls * needed.n_atoms * self._net.arch.n_members > COMPILE_FROM
+        if not fits and pays and needed.n_atoms * needed.n_slots <= MAX_PAIRS:
             wanted = needed.n_slots + needed.n_slots // 16
             fits = [needed._replace(n_slots=-(-wanted // SLOTS) * SLOTS)]
             self._shapes += fits
@@ -85,7 +88,7 @@ class Graphs:
 
 
 def evaluate(
-    network: Callable[..., AtomOutput], x: Tensor, offset: Tensor, batch: FrameBatch, *, with_virial: bool
+    network: Network, x: Tensor, offset: Tensor, batch: FrameBatch, *, with_virial: bool
 ) -> list[Tensor]:
     """Energy, noise and slopes of each atom, member for member.
 
@@ -210,7 +213,13 @@ class BoundEnsemble:
         if self._is_compiled:
             found = ensemble.graphs(x, offset, batch, with_virial=with_virial)
         else:
-            found = evaluate(ensemble.net, x, offset, batch, with_virial=with_virial)
+            found = list(
+                by_members(
+                    ensemble.net,
+                    batch.neighbor.numel() * MAX_ATOMS_PER_BATCH // MAX_PAIRS,
+                    lambda net, n: tuple(evaluate(net, x[:n], offset, batch, with_virial=with_virial)),
+                )
+            )
         return [value[:, :n_atoms] for value in found[:4]] + [value[:, :n_frames] for value in found[4:]]
 
     def _sum(self, per_atom: Tensor) -> Tensor:

@@ -70,3 +70,11 @@ def test_a_small_change_of_the_cell_keeps_the_lists_and_a_large_one_does_not(mon
     for by, wanted in ((0.99, 0), (limit + 0.01, 0), (limit - 0.01, 1), (1.0, 1)):
         bound(at([scaled(frames[0], by)]), torch.tensor([by], dtype=torch.float64))
         assert len(built) == wanted
+
+
+def test_members_one_by_one_say_what_they_say_together(monkeypatch: pytest.MonkeyPatch):
+    frames, field = [carbon_crystal(1), ethanol(2)], ensemble()
+    together = field.bind(frames)(at(frames), torch.ones(2).double())
+    monkeypatch.setattr("al_engine.model.bound.MAX_PAIRS", 1)
+    for one, other in zip(field.bind(frames)(at(frames), torch.ones(2).double()), together, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9, atol=1e-9)
