@@ -12,6 +12,7 @@ from al_engine.config import CampaignConfig
 from al_engine.convergence import AuditOutcome, audit_sizes, decide, doubts
 from al_engine.evaluation import Evaluation, evaluate
 from al_engine.frames import Frame
+from al_engine.learning_curve import FRAME_ERROR
 from al_engine.model.ensemble import Ensemble
 from al_engine.records import (
     AuditDraw,
@@ -78,6 +79,9 @@ def close_stage(
     small, confirming = draws[: config.audit.n_frames], draws[config.audit.n_frames :]
     confirms = bool(confirming) and not any(d.frame_id in rejected for d in confirming)
     outcome = _outcome(ensemble, confirming if confirms else small, own)
+    if outcome.n_labels:
+        error = np.quantile(outcome.max_force_errors, config.stop.fraction, method="higher")
+        metrics.append(Metric("audit", "forces", FRAME_ERROR, float(error)))
     past = [item for item in labeled if item.generation < generation]
     blocks = worse_blocks(model, previous, past, config.device)
     return CloseResult(tuple(metrics), decide(outcome, config.stop, audit_sizes(earlier), blocks))

@@ -14,6 +14,7 @@ from cyclopts.types import PositiveInt
 from flows.cli.options import Database, check_output
 
 if TYPE_CHECKING:
+    from al_engine.learning_curve import Outlook
     from al_engine.records import Generation, StopDecision
     from db.store import Store
 
@@ -134,6 +135,8 @@ def print_campaign(store: "Store", name: str) -> None:
     stop = _newest_stop(store, generations)
     if stop is not None:
         print(stop.sentence)
+        if not stop.converged:
+            print(_outlook(store, name, generations).sentence)
         for c in stop.criteria:
             print(f"  {c.name} = {c.value:.4g}, wanted {c.wanted}: {'met' if c.met else 'not met'}")
 
@@ -173,6 +176,18 @@ def _newest_stop(store: "Store", generations: Sequence["Generation"]) -> "StopDe
     return next((decision for decision in decisions if decision is not None), None)
 
 
+def _outlook(store: "Store", name: str, generations: Sequence["Generation"]) -> "Outlook":
+    """Say how far the campaign is from its tolerance."""
+    from al_engine.config import CampaignConfig
+    from al_engine.learning_curve import outlook
+
+    campaign, closed = store.campaign(name), [g for g in generations if g.closed_at is not None]
+    assert campaign is not None  # noqa: S101  # it has generations
+    stop = CampaignConfig.model_validate_json(campaign.config).stop
+    metrics = store.metrics(name, closed[-1].number) if closed else []
+    return outlook(closed, metrics, stop)
+
+
 def _campaign_json(store: "Store", name: str) -> Row:
     generations = store.generations(name)
     stop = _newest_stop(store, generations)
@@ -180,4 +195,5 @@ def _campaign_json(store: "Store", name: str) -> Row:
         "campaign": name,
         "generations": [_columns(g) for g in generations],
         "stop": asdict(stop) if stop else None,
+        "outlook": asdict(_outlook(store, name, generations)),
     }

@@ -25,6 +25,7 @@ _NEXT = {
 
 def show_plan(config: "CampaignConfig", file: Path, url: str) -> int:
     """Check a campaign file, time each kind of work once, and print what is left; nothing is stored."""
+    from al_engine.convergence import look_size
     from al_engine.stages.estimate import estimate, work_left
     from al_engine.stages.prepare import stored_config
     from flows.assembly import Assembly, check, look
@@ -69,4 +70,8 @@ def show_plan(config: "CampaignConfig", file: Path, url: str) -> int:
     print_table(rows)
     n_wanted, total = sum(w.n_labels for w in works), sum(sum(cost.seconds(work)) for work in works)
     print(f"At most {n_wanted} labels and about {total:.3g} s are left; nothing was stored.")
+    n_confirming = look_size(1, config.stop)
+    print(
+        f"A confirming audit, where a small one looks good, takes {n_confirming} labels more, at the least."
+    )
     return 0

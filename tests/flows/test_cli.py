@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from ase.io import read
 from running import CONFIGS, Finished, command, environment
 
 from al_engine import Ensemble, load_config
+from db.store import Store
 from flows.cli import execute
 
 Capture = pytest.CaptureFixture[str]
@@ -69,6 +72,29 @@ def test_status_shows_each_generation_and_what_is_missing(here: Path, capsys: Ca
         ["2", "closed"],
     ]
     assert "audit_draws = 4, wanted >= 55: not met" in out
+    (sentence,) = [line for line in out.splitlines() if line.startswith("95 % of the newest audit's frames")]
+    assert "0.02 eV/Å are wanted" in sentence
+    assert execute(["status", "--json"]) == 0
+    (campaign,) = json.loads(capsys.readouterr().out)["campaigns"]
+    assert campaign["outlook"]["sentence"] == sentence
+    assert campaign["outlook"]["frame_error_ev_per_ang"] > 0.02
+
+
+def test_the_potential_of_a_campaign_is_the_newest_that_did_not_get_worse(here: Path, tmp_path: Path):
+    file, out = tmp_path / "copy.db", tmp_path / "out.safetensors"
+    shutil.copy(here / "al_engine.db", file)
+    url = f"sqlite:///{file}"
+    for n_promoted in (2, 1):
+        assert execute(["potential", "smoke", "-o", str(out), "--database", url]) == 0
+        with Store.open(url) as store:
+            models = [store.model("smoke", g) for g in (1, 2)]
+        written = [m is not None and m.weights == out.read_bytes() for m in models]
+        assert written == [n == n_promoted for n in (1, 2)]
+        with sqlite3.connect(file) as database:
+            newest = "(SELECT max(id) FROM generations)"
+            database.execute(
+                f"UPDATE stop_criteria SET met = 0 WHERE name = 'worse_blocks' AND generation_id = {newest}"
+            )
 
 
 def test_query_prints_rows_in_every_format(here: Path, capsys: Capture):
