@@ -103,7 +103,7 @@ class Training(Section):
     start: Literal["fresh", "warm"] = "fresh"
     """Warm: from the networks of the generation before, with fewer steps; fresh where there are none."""
     n_steps: PositiveInt = 800
-    warmup_share: Share = 0.6
+    warmup_share: Share = 0.9
     """Share of the steps with mean squared errors, before the likelihood."""
     batch_size: PositiveInt = 8
     """Frames a step, if all have the average size."""
