@@ -263,4 +263,5 @@ def test_charge_and_multiplicity_change_the_energy_and_isolated_atoms_stay_exact
     p = model.predict([neutral, ion, triplet, Frame(np.array([8]), np.zeros((1, 3)), multiplicity=3)])
     assert len(set(p.energy.round(6))) == 4
     assert p.member_energy[:, 3].tolist() == [model.provenance.atomic_energies[8]] * 3
-    np.testing.assert_array_equal(p.member_energy[:, 0], model.predict([neutral]).member_energy[:, 0])
+    alone = model.predict([neutral]).member_energy[:, 0]
+    np.testing.assert_allclose(p.member_energy[:, 0], alone, rtol=1e-13)  # products round by the batch's size
