@@ -26,9 +26,9 @@ _TAGS: dict[int | str, type[Section]] = {
 }
 """pydantic names the chosen variant in the path of an error; the file does not."""
 
-PRESETS: dict[str, dict[str, dict[str, int]]] = {
+PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "default": {},
-    "accurate": {"model": {"n_channels": 64}, "training": {"n_steps": 10_000}},
+    "accurate": {"model": {"n_channels": 64}, "training": {"n_steps": 10_000, "learning_rate": 0.01}},
 }
 
 

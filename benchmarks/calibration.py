@@ -5,7 +5,9 @@
 Scales (s, t, e) are fitted on 45 of the new frames of a temperature and judged on the others; every figure
 is an average over draws of the 45. `cross-fitted`: member m learns from all folds but m, as in a campaign.
 `plain`: all members learn from the same nine tenths; the last tenth stops them and gives the provisional
-scales. Trainings are kept in the folder and are not done again; two markdown tables are printed.
+scales. Trainings are kept in the folder and are not done again; two markdown tables are printed. The second
+ranks frames by a score against their largest force error, in brackets the same for errors drawn from the
+predicted distribution: no score of that ensemble could be expected to do better.
 """
 
 from __future__ import annotations
@@ -128,23 +130,32 @@ def frame_scores(prediction: Prediction) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A draw: scales fitted on 45 frames of `fitted_at`, judged on others."""
+    """One draw of the 45 frames, by the others.
+
+    Attributes:
+        scales: What was fitted on the 45.
+        evaluation: Of the others under these scales.
+        scores: What they can be ranked by.
+        largest: Largest error of a force component of each, eV/Å.
+        imagined: The same of errors drawn from the predicted distribution of each atom.
+    """
 
     scales: Scales
     evaluation: Evaluation
-    ranks: dict[str, tuple[float, float]]
-    """AUROC of the worst tenth of the frames and Spearman, by score."""
+    scores: dict[str, np.ndarray]
+    largest: np.ndarray
+    imagined: np.ndarray
 
 
 def judge(prediction: Prediction, items: Sequence[LabeledFrame], scales: Scales) -> Judged:
     """Compare a prediction under these scales with the labels."""
     p, (energies, forces) = scaled(prediction, scales), labels(items)
-    worst = max_force_errors(p, forces)
-    ranks = {
-        name: (auroc_worst_10_percent(worst, score), spearman(worst, score))
-        for name, score in frame_scores(p).items()
-    }
-    return Judged(scales, evaluate(p, energies, forces), ranks)
+    values, axes = np.linalg.eigh(p.total.force_covariance)
+    normal = np.random.default_rng(0).normal(size=values.shape)
+    errors = np.einsum("aij,aj->ai", axes, np.sqrt(np.maximum(values, 0)) * normal)
+    imagined = p.max_over_atoms(np.abs(errors).max(axis=1))
+    largest = max_force_errors(p, forces)
+    return Judged(scales, evaluate(p, energies, forces), frame_scores(p), largest, imagined)
 
 
 def draws(ensemble: Ensemble, training: Training, n_draws: int) -> dict[str, list[Judged]]:
@@ -198,17 +209,27 @@ def table(found: dict[str, dict[str, list[Judged]]]) -> str:
 
 
 def rank_table(found: dict[str, dict[str, list[Judged]]]) -> str:
-    """A row a training and score, a column a temperature: AUROC / Spearman under own scales."""
-    lines = ["| training | score | " + " | ".join(TEMPERATURES) + " |", "|---" * 5 + "|"]
+    """A row a training and score, a column a temperature: AUROC / Spearman (of imagined errors)."""
+    columns = {t: [f"{t} | own"] for t in TEMPERATURES}
+    columns["all, scales of 300 K"] = ["300 K | own", "600 K | of 300 K", "1200 K | of 300 K"]
+    lines = ["| training | score | " + " | ".join(columns) + " |", "|---" * (2 + len(columns)) + "|"]
     for method, groups in found.items():
-        by_t = [groups[f"{t} | own"] for t in TEMPERATURES]
-        for score in by_t[0][0].ranks:
-            cells = [
-                " / ".join(f"{np.mean([j.ranks[score][k] for j in group]):.2f}" for k in (0, 1))
-                for group in by_t
-            ]
+        for score in groups["300 K | own"][0].scores:
+            cells = [_ranks(score, [groups[k] for k in keys]) for keys in columns.values()]
             lines.append(f"| {method} | {score} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _ranks(score: str, groups: Sequence[Sequence[Judged]]) -> str:
+    """Average over draws; the frames of all groups together."""
+    rows = []
+    for draw in zip(*groups, strict=True):
+        scores, largest, imagined = (
+            np.concatenate([of(j) for j in draw])
+            for of in (lambda j: j.scores[score], lambda j: j.largest, lambda j: j.imagined)
+        )
+        rows.append([f(x, scores) for x in (largest, imagined) for f in (auroc_worst_10_percent, spearman)])
+    return "{:.2f} / {:.2f} ({:.2f} / {:.2f})".format(*np.mean(rows, axis=0))
 
 
 def main() -> None:

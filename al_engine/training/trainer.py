@@ -27,8 +27,8 @@ LOG_COLUMNS = ("step", "learning_rate", "loss", "fold_energy_rmse", "fold_force_
 
 _FORCE_RMSE, _NLL = LOG_COLUMNS.index("fold_force_rmse"), LOG_COLUMNS.index("fold_nll")
 
-COMPILE_FROM = 5e6
-"""Atoms times members times steps from which a compiled step pays: about ten minutes of one core."""
+COMPILE_FROM = 2.5e6
+"""Atoms times members times steps from which a compiled step pays: about five minutes of one core."""
 _N_CHECKS = 20
 _FRAMES_PER_CHECK = 100
 """Frames are in the order of their hashes, so the first ones are a sample at random."""
