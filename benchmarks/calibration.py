@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -80,14 +80,10 @@ def train(method: str, n_steps: int, seed: int, folder: Path) -> Training:
     """Train and keep the ensemble with scales of 1."""
     items = reference_data.frames("3bpa/train_300K")
     energies = reference_data.isolated("3bpa")
-    settings = {"n_steps": n_steps}
-    if method == "plain":
-        n_train = round(0.9 * len(items))
-        items, held_out = reference_data.split(items, n_train, seed)
-        with _plain(held_out, energies):
-            fitted = fit_ensemble(items, energies, seed=seed, training=settings)
-    else:
-        fitted = fit_ensemble(items, energies, seed=seed, training=settings)
+    n_learned = round(0.9 * len(items)) if method == "plain" else len(items)
+    items, held_out = reference_data.split(items, n_learned, seed)
+    with _plain(held_out, energies) if held_out else nullcontext():
+        fitted = fit_ensemble(items, energies, seed=seed, training={"n_steps": n_steps})
     fitted.ensemble.with_scales(1, 1, 1).save(_file(folder, method, n_steps, seed))
     return Training(method, n_steps, seed, fitted.cpu_s, fitted.model.scales, fitted.model.scale_errors)
 
@@ -130,21 +126,15 @@ def frame_scores(prediction: Prediction) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Judged:
-    """One draw of the 45 frames, by the others.
-
-    Attributes:
-        scales: What was fitted on the 45.
-        evaluation: Of the others under these scales.
-        scores: What they can be ranked by.
-        largest: Largest error of a force component of each, eV/Å.
-        imagined: The same of errors drawn from the predicted distribution of each atom.
-    """
+    """One draw of the 45 frames: what the scales fitted on them make of the others."""
 
     scales: Scales
     evaluation: Evaluation
     scores: dict[str, np.ndarray]
     largest: np.ndarray
+    """Largest error of a force component of each frame, eV/Å."""
     imagined: np.ndarray
+    """The same of errors drawn from the predicted distribution of each atom."""
 
 
 def judge(prediction: Prediction, items: Sequence[LabeledFrame], scales: Scales) -> Judged:
