@@ -14,7 +14,7 @@ from al_engine.training.dataset import Dataset
 from al_engine.training.state import Checkpoints
 from al_engine.training.trainer import TrainingResult, train
 
-SETTINGS = Training(n_steps=20, batch_size=4)  # the likelihood begins after step 12
+SETTINGS = Training(n_steps=20, batch_size=4, warmup_share=0.6)  # the likelihood begins after step 12
 
 
 @dataclass
