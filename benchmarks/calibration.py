@@ -7,7 +7,7 @@ is an average over draws of the 45. `cross-fitted`: member m learns from all fol
 `plain`: all members learn from the same nine tenths; the last tenth stops them and gives the provisional
 scales. Trainings are kept in the folder and are not done again; two markdown tables are printed. The second
 ranks frames by a score against their largest force error, in brackets the same for errors drawn from the
-predicted distribution: no score of that ensemble could be expected to do better.
+predicted distribution of each atom: what to expect if it were right and atoms erred independently.
 """
 
 from __future__ import annotations
