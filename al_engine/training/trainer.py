@@ -25,16 +25,13 @@ from al_engine.training.step import GradientStep
 LOG_COLUMNS = ("step", "learning_rate", "loss", "fold_energy_rmse", "fold_force_rmse", "fold_nll")
 """Energy errors in eV/atom, forces in eV/Å, likelihoods in nats a label; `fold_`: out-of-fold member."""
 
-_FORCE_RMSE, _NLL = LOG_COLUMNS.index("fold_force_rmse"), LOG_COLUMNS.index("fold_nll")
+_FORCE_RMSE = LOG_COLUMNS.index("fold_force_rmse")
 
 COMPILE_FROM = 2.5e6
 """Atoms times members times steps from which a compiled step pays: about five minutes of one core."""
 _N_CHECKS = 20
 _FRAMES_PER_CHECK = 100
 """Frames are in the order of their hashes, so the first ones are a sample at random."""
-_N_BAD = 3
-_FAR = 1.0
-"""A training is ended if so many checks in a row are worse than the best by so many nats a label."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def train(
     gradients = GradientStep(net, settings, compiled=compiled)
     progress(state.step, settings.n_steps, "")
     kept = time.monotonic()
-    while state.step < settings.n_steps and not _has_diverged(state, n_warmup):
+    while state.step < settings.n_steps and not _has_diverged(state):
         if state.step == n_warmup:
             net.load_state_dict(state.averaged.state_dict())
             start_noise(net, fold_residuals(net, dataset, with_noise=False), dataset)
@@ -133,16 +130,13 @@ def _fold_errors(net: StackedPotential, dataset: Dataset, *, likelihood: bool) -
     return energy_rmse, float(np.sqrt(np.mean(fold.coupled**2))), fold.nll
 
 
-def _has_diverged(state: TrainingState, n_warmup: int) -> bool:
-    """Whether there is no way back: weights that are not finite, or a likelihood far from its best for long.
+def _has_diverged(state: TrainingState) -> bool:
+    """Whether there is no way back: errors that are not finite.
 
     Nothing finer: the rate falls to the end, and the likelihood out of fold improves with it to the end,
-    after checks without improvement in between: to stop at those was measured as harmful.
+    after checks without improvement in between (BENCHMARKS.md).
     """
-    if state.log and not math.isfinite(state.log[-1][_FORCE_RMSE]):
-        return True
-    nll = [row[_NLL] for row in state.log if row[0] > n_warmup]
-    return len(nll) > _N_BAD and not any(value <= state.best_loss + _FAR for value in nll[-_N_BAD:])
+    return bool(state.log) and not math.isfinite(state.log[-1][_FORCE_RMSE])
 
 
 def _schedule(share: float) -> float:
