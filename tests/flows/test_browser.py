@@ -26,7 +26,7 @@ def test_the_run_page_shows_the_generations_and_the_artifacts(
     page.screenshot(path=tmp_path / "campaign.png")
     generation = run_id(prefect_api, "smoke, generation 2")
     page.goto(f"{ui}/v2/runs/flow-run/{generation}", wait_until="domcontentloaded")
-    page.get_by_text("5 Task runs").first.wait_for(timeout=WAIT_MS)
+    page.get_by_text("6 Task runs").first.wait_for(timeout=WAIT_MS)
     page.screenshot(path=tmp_path / "generation.png")
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("smoke-errors").first.click()
