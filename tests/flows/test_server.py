@@ -124,7 +124,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(prefect_api: str, tmp
             break
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
+    assert run.returncode == 130, err
     assert err.splitlines()[-1] == "al-engine: interrupted; the same command goes on"
     assert "Traceback" not in err
     again = command("run", "campaign.yaml", cwd=tmp_path, env={"PREFECT_API_URL": prefect_api})
