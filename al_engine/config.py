@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -14,6 +14,9 @@ from pydantic import (
 
 from al_engine.samplers import Langevin, Sampler
 from al_engine.section import Section
+
+if TYPE_CHECKING:
+    from al_engine.records import Campaign
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -101,7 +104,7 @@ class Training(Section):
     beta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of a frame's likelihood: sigma^(2 beta) (beta-NLL); 0 is the likelihood itself."""
     start: Literal["fresh", "warm"] = "fresh"
-    """Warm: from the networks of the generation before, with fewer steps; fresh where there are none."""
+    """Warm: from the newest promoted networks, with fewer steps; fresh where there are none."""
     n_steps: PositiveInt = 800
     warmup_share: Share = 0.9
     """Share of the steps with mean squared errors, before the likelihood."""
@@ -220,3 +223,8 @@ class CampaignConfig(Section):
     n_threads: PositiveInt | None = None
     """Threads of the network; default: 1 for frames of less than 50 atoms, else the cores, at most 4.
     Stored, as it decides the last bits."""
+
+
+def stored_config(campaign: Campaign) -> CampaignConfig:
+    """Return the resolved configuration of a stored campaign."""
+    return CampaignConfig.model_validate_json(campaign.config)

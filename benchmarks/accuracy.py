@@ -97,13 +97,12 @@ TASKS: dict[str, Parts] = {
 }
 
 
-def isolated(task: str, train: Frames) -> dict[int, float]:
+def isolated(train: Frames) -> dict[int, float]:
     """Energies of isolated atoms (eV): published, else by least squares."""
-    folder = train[0].label.level_of_theory
-    sets = [name for name, level in reference_data.LEVEL.items() if level == folder]
+    level = train[0].label.level_of_theory
+    sets = [name for name, own in reference_data.LEVEL.items() if own == level]
     known = reference_data.isolated(sets[0]) if sets else gfn2_ethanol.isolated()
     elements = elements_of([i.frame for i in train])
-    del task
     return {z: known[z] for z in elements} if known else atomic_energies(train, elements)
 
 
@@ -135,7 +134,7 @@ def measure(
     training = {} if n_steps is None else {"training": {"n_steps": n_steps}}
     fitted = fit_ensemble(
         train,
-        isolated(task, train),
+        isolated(train),
         seed=seed,
         preset=preset,
         threads=threads,

@@ -86,7 +86,7 @@ def pool(data: str, folder: Path) -> tuple[dict[str, Any], Tests]:
         found = [i for name in names for i in reference_data.frames(name)]
         tests[kind], rest = reference_data.split(found, n_test)
         frames += rest
-    energies = isolated(data, frames)
+    energies = isolated(frames)
     level = frames[0].label.level_of_theory
     lines = []
     for atom in map(isolated_atom, energies):

@@ -13,24 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import gfn2_ethanol
-import numpy as np
 import reference_data
+from accuracy import errors, isolated
+from fitting import Results, fit_ensemble
 
-from al_engine.config_file import parse_config
 from al_engine.extxyz import to_extxyz
-from al_engine.model.ensemble import Ensemble
-from al_engine.progress import silent
 from al_engine.records import LabeledFrame
-from al_engine.stages.train import fit
 
 PEER = Path(__file__).parent / "peer" / "mace_train.py"
 TESTS = {
@@ -51,11 +46,6 @@ class Point:
     force_rmse_ev_per_ang: dict[str, float]
     energy_rmse_ev: dict[str, float]
 
-    @property
-    def key(self) -> tuple[str, str, float, int]:
-        """What was asked for."""
-        return self.data, self.method, self.budget, self.seed
-
 
 def frames(data: str, name: str) -> list[LabeledFrame]:
     """The frames of a set."""
@@ -64,37 +54,20 @@ def frames(data: str, name: str) -> list[LabeledFrame]:
 
 def ours(data: str, preset: str, n_steps: int, seed: int) -> Point:
     """Train an ensemble; errors of the mean of its members."""
-    energies = gfn2_ethanol.isolated() if data == "gfn2" else reference_data.isolated(data)
     train = frames(data, "train" if data == "gfn2" else "train_300K")
-    plain = {
-        "name": "curves",
-        "seed": seed,
-        "preset": preset,
-        "n_threads": 1,
-        "device": "cpu",
-        "systems": [{"structure": "-"}],
-        "training": {"n_steps": n_steps},
-    }
-    config = parse_config(json.dumps(plain), "curves")
-    began = sum(os.times()[:4])
-    model = fit(config, 1, train, [], folds={}, energies=energies, progress=silent).model
-    seconds = sum(os.times()[:4]) - began
-    ensemble = Ensemble.from_bytes(model.weights, device="cpu")
-    force, energy = {}, {}
-    for name, label in TESTS[data].items():
-        items = frames(data, name)
-        p = ensemble.predict([i.frame for i in items])
-        force[label] = _rms(p.forces - np.concatenate([i.label.forces for i in items]))
-        energy[label] = _rms(p.energy - np.array([i.label.energy for i in items]))
-    return Point(data, f"ours, {preset}", n_steps, seed, seconds, force, energy)
+    fitted = fit_ensemble(train, isolated(train), seed=seed, preset=preset, training={"n_steps": n_steps})
+    found = {label: errors(fitted.ensemble, frames(data, name)) for name, label in TESTS[data].items()}
+    force = {label: e.force_rmse_ev_per_ang for label, e in found.items()}
+    energy = {label: e.energy_rmse_ev for label, e in found.items()}
+    return Point(data, f"ours, {preset}", n_steps, seed, fitted.cpu_s, force, energy)
 
 
 def mace(
     python: str, data: str, seconds: Sequence[float], seed: int, arguments: Sequence[str], method: str
 ) -> Iterator[Point]:
     """Have the peer trained for each budget."""
-    energies = gfn2_ethanol.isolated() if data == "gfn2" else reference_data.isolated(data)
     train = "train" if data == "gfn2" else "train_300K"
+    energies = isolated(frames(data, train))
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.extxyz" for name in (train, *TESTS[data])}
         for name, file in files.items():
@@ -175,10 +148,6 @@ def _cost(point: Point) -> float:
     return point.cpu_s
 
 
-def _rms(errors: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(errors**2)))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", choices=list(TESTS), action="append", dest="sets")
@@ -191,27 +160,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("curves.json"))
     arguments = parser.parse_args()
-    points = [Point(**p) for p in json.loads(arguments.out.read_text())] if arguments.out.is_file() else []
-    known = {p.key for p in points}
-
-    def keep(point: Point) -> None:
-        points.append(point)
-        arguments.out.write_text(json.dumps([asdict(p) for p in points], indent=1) + "\n")
-        print(asdict(point), file=sys.stderr, flush=True)
-
+    results = Results(arguments.out, Point, "data", "method", "budget", "seed")
     for data in arguments.sets or TESTS:
         for n_steps in arguments.steps:
-            if (data, f"ours, {arguments.preset}", n_steps, arguments.seed) not in known:
-                keep(ours(data, arguments.preset, n_steps, arguments.seed))
+            if (data, f"ours, {arguments.preset}", n_steps, arguments.seed) not in results:
+                results.add(ours(data, arguments.preset, n_steps, arguments.seed))
         if arguments.peer:
             method = f"{'4 ' * arguments.committee}MACE{', compiled' * arguments.compiled}"
             options = ["--members=4"] * arguments.committee + ["--compiled"] * arguments.compiled
-            seconds = [s for s in arguments.seconds if (data, method, s, arguments.seed) not in known]
+            seconds = [s for s in arguments.seconds if (data, method, s, arguments.seed) not in results]
             if seconds:
                 for point in mace(arguments.peer, data, seconds, arguments.seed, options, method):
-                    keep(point)
-    print(table(points))
-    draw(points, arguments.out.with_suffix(".png"))
+                    results.add(point)
+    print(table(results.points))
+    draw(results.points, arguments.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ def fit_ensemble(
     preset: str = "default",
     threads: int = 1,
     unseen: Sequence[LabeledFrame] = (),
+    generation: int = 1,
+    folds: Mapping[str, int] | None = None,
+    previous: TrainedModel | None = None,
     progress: Progress = silent,
     **sections: Mapping[str, Any],
 ) -> Fitted:
@@ -50,6 +53,9 @@ def fit_ensemble(
         preset: Of a campaign file.
         threads: Of the network.
         unseen: Frames to fit the final scales on.
+        generation: Its number; the seeds depend on it.
+        folds: Folds given earlier.
+        previous: Networks for a warm start.
         progress: Told at each check.
         sections: `model` and `training` of a campaign file, over the preset.
     """
@@ -64,7 +70,10 @@ def fit_ensemble(
     }
     config = parse_config(json.dumps(plain), "benchmark")
     cpu, wall = sum(os.times()[:4]), time.perf_counter()
-    model = fit(config, 1, train, unseen, folds={}, energies=energies, progress=progress).model
+    model = fit(
+        config, generation, train, unseen,
+        folds=folds or {}, energies=energies, previous=previous, progress=progress,
+    ).model  # fmt: skip
     cpu, wall = sum(os.times()[:4]) - cpu, time.perf_counter() - wall
     return Fitted(Ensemble.from_bytes(model.weights, device="cpu"), model, cpu, wall)
 
@@ -82,6 +91,6 @@ class Results(Generic[T]):
     def add(self, point: T) -> None:
         """Keep a point; what it says goes to stderr too."""
         self.points.append(point)
-        values: list[dict[str, Any]] = [asdict(p) for p in self.points]  # type: ignore[call-overload]
+        values: list[dict[str, Any]] = [asdict(p) for p in self.points]
         self.file.write_text(json.dumps(values, indent=1) + "\n")
         print(values[-1], file=sys.stderr, flush=True)

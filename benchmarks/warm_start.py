@@ -11,8 +11,6 @@ such of 1500 K. Chains of generations are added to the file as they end; those t
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +18,11 @@ from typing import Any
 
 import gfn2_ethanol
 import numpy as np
-from fitting import Results
+from fitting import Results, fit_ensemble
 
-from al_engine.config_file import parse_config
 from al_engine.model.ensemble import Ensemble
-from al_engine.progress import silent
 from al_engine.records import LabeledFrame, TrainedModel
 from al_engine.stages.close import evaluation
-from al_engine.stages.train import fit
 
 SIZES = (60, 100, 140, 180, 220)
 N_AUDIT = 12
@@ -56,26 +51,18 @@ def chain(start: str, seed: int, n_steps: int) -> Chain:
     pool, energies = gfn2_ethanol.frames("train"), gfn2_ethanol.isolated()
     order = [pool[i] for i in np.random.default_rng(seed).permutation(len(pool))]
     training = {"start": start, "n_steps": n_steps}
-    config = parse_config(
-        json.dumps({
-            "name": "benchmark", "seed": seed, "n_threads": 1, "device": "cpu",
-            "systems": [{"structure": "-"}], "training": training,
-        }),
-        "benchmark",
-    )  # fmt: skip
     previous: TrainedModel | None = None
     folds: dict[str, int] = {}
     cpu_s, found = [], []
     for generation, size in enumerate(SIZES, 1):
-        began = sum(os.times()[:4])
-        previous = fit(
-            config, generation, order[:size], order[size : size + N_AUDIT],
-            folds=folds, energies=energies, progress=silent, previous=previous,
-        ).model  # fmt: skip
-        cpu_s.append(sum(os.times()[:4]) - began)
+        fitted = fit_ensemble(
+            order[:size], energies, seed=seed, unseen=order[size : size + N_AUDIT], training=training,
+            generation=generation, folds=folds, previous=previous,
+        )  # fmt: skip
+        previous = fitted.model
+        cpu_s.append(fitted.cpu_s)
         folds |= {entry.frame_id: entry.fold for entry in previous.training_set}
-        ensemble = Ensemble.from_bytes(previous.weights, device="cpu")
-        found.append({name: judged(ensemble, gfn2_ethanol.frames(name)) for name in TESTS})
+        found.append({name: judged(fitted.ensemble, gfn2_ethanol.frames(name)) for name in TESTS})
     return Chain(start, seed, n_steps, cpu_s, found)
 
 

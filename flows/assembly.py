@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from al_engine.config import CampaignConfig
+from al_engine.config import CampaignConfig, stored_config
 from al_engine.errors import InputError
 from al_engine.lifecycle import GenerationState
 from al_engine.records import Campaign
@@ -90,11 +90,7 @@ def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembl
         if found is None:
             known = ", ".join(store.campaign_names()) or "none"
             raise InputError(f"campaign = {campaign!r}: the database has no such campaign; it has {known}")
-        yield Assembly(store, found, _config(found))
-
-
-def _config(campaign: Campaign) -> CampaignConfig:
-    return CampaignConfig.model_validate_json(campaign.config)
+        yield Assembly(store, found, stored_config(found))
 
 
 def register(config: CampaignConfig, file: Path, database_url: str | None = None) -> None:
@@ -112,7 +108,7 @@ def register(config: CampaignConfig, file: Path, database_url: str | None = None
         checked, stored = check(config, file, store), store.campaign(config.name)
         if stored is None:
             store.create_campaign(checked.campaign, checked.starts)
-        elif _config(stored) != _config(checked.campaign):
+        elif stored_config(stored) != stored_config(checked.campaign):
             store.update_config(config.name, checked.campaign.config)
 
 

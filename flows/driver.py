@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from al_engine.errors import StateError
@@ -26,10 +27,12 @@ def run_generation(campaign: str, number: int, database_url: str | None = None, 
     """Do what this generation still lacks, until it is closed."""
     here: dict[str, Any] = {"campaign": campaign, "generation": number, "database_url": database_url}
     after: list[Any] = []
+    cost = Cost("labeling", 0.0, "cpu", 0)
     while True:
         with assemble(campaign, database_url) as run:
             generation = run.store.generation(campaign, number)
             missing = run.store.unlabeled_ids(campaign, number)
+            undecided = run.store.unlabeled_ids(campaign, number, undecided=True)
         match generation.state if generation else None:
             case GenerationState.OPEN:
                 after = [call(steps.train if number else steps.initial, after, **here)]
@@ -37,18 +40,18 @@ def run_generation(campaign: str, number: int, database_url: str | None = None, 
                 after = [call(steps.explore, after, **here)]
             case GenerationState.EXPLORED:
                 after = [call(steps.select, after, **here)]
+            case GenerationState.SELECTED if missing:
+                started, size = time.perf_counter(), run.config.labeling.chunk_size
+                chunks = [missing[i : i + size] for i in range(0, len(missing), size)]
+                after = [
+                    call(steps.label, after, chunk=chunk, frame_ids=ids, **here)
+                    for chunk, ids in enumerate(chunks)
+                ]
+                seconds, n_labels = time.perf_counter() - started, len(missing)
+                cost = replace(cost, seconds=cost.seconds + seconds, n_labels=cost.n_labels + n_labels)
+            case GenerationState.SELECTED if undecided:
+                after = [call(steps.confirm, after, **here)]
             case GenerationState.SELECTED:
-                started, n_labels = time.perf_counter(), len(missing)
-                after = _label(run.config.labeling.chunk_size, missing, after, call, here)
-                with assemble(campaign, database_url) as run:
-                    undecided = run.store.unlabeled_ids(campaign, number, undecided=True)
-                if undecided:
-                    after = [call(steps.confirm, after, **here)]
-                    with assemble(campaign, database_url) as run:
-                        missing = run.store.unlabeled_ids(campaign, number)
-                    n_labels += len(missing)
-                    after = _label(run.config.labeling.chunk_size, missing, after, call, here)
-                cost = Cost("labeling", time.perf_counter() - started, "cpu", n_labels)
                 with assemble(campaign, database_url) as run:
                     run.store.finish_labeling(campaign, number, cost)
             case GenerationState.LABELED:
@@ -57,13 +60,6 @@ def run_generation(campaign: str, number: int, database_url: str | None = None, 
                 return
             case state:
                 raise StateError(f"generation {number} of {campaign!r} cannot go on: {state or 'missing'}")
-
-
-def _label(size: int, missing: list[str], after: list[Any], call: Call, here: dict[str, Any]) -> list[Any]:
-    """Label frames, some at a time; return what others come after."""
-    chunks = [missing[i : i + size] for i in range(0, len(missing), size)]
-    calls = [call(steps.label, after, chunk=chunk, frame_ids=ids, **here) for chunk, ids in enumerate(chunks)]
-    return calls or after
 
 
 def end(run: Assembly) -> End | None:

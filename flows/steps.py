@@ -8,7 +8,7 @@ import logging
 import time
 
 from al_engine.lifecycle import CandidateState
-from al_engine.records import Cost
+from al_engine.records import Cost, TrainedModel
 from flows.assembly import Assembly, assemble
 from flows.progress import progress_of
 
@@ -20,6 +20,15 @@ CHECKPOINT_EVERY_S = 60.0
 def _cost(stage: str, started: float, run: Assembly, n_labels: int = 0) -> Cost:
     seconds = time.perf_counter() - started
     return Cost(stage, seconds, run.config.device, n_labels)
+
+
+def _own_model(run: Assembly, before: int) -> TrainedModel | None:
+    """Return the promoted ensemble of the generations before one, if there is any."""
+    from al_engine.convergence import promoted
+
+    decisions = run.store.stop_decisions(run.campaign.name)
+    best = promoted({number: d for number, d in decisions.items() if number < before})
+    return None if best is None else run.store.model(run.campaign.name, best)
 
 
 def initial(campaign: str, generation: int, database_url: str | None = None) -> None:
@@ -49,7 +58,7 @@ def train(campaign: str, generation: int, database_url: str | None = None) -> No
         folds = run.store.folds(campaign)
         outcome = train_stage(
             run.config, generation, labeled, folds,
-            starts=starts, previous=run.store.model(campaign, generation - 1),
+            starts=starts, previous=_own_model(run, generation),
             progress=progress_of("train"), checkpoints=checkpoints,
         )  # fmt: skip
         model, cost = outcome.model, _cost("training", started, run)
@@ -120,47 +129,43 @@ def label(
 
 def confirm(campaign: str, generation: int, database_url: str | None = None) -> None:
     """Where the small audit looks good, have the confirming one labeled."""
-    from al_engine.convergence import promoted
     from al_engine.stages.close import confirm_stage
 
     with assemble(campaign, database_url) as run:
         store, model = run.store, run.store.model(campaign, generation)
         assert model is not None  # noqa: S101  # SELECTED with an audit means that it is there
-        before = promoted(store.stop_decisions(campaign))
         against = confirm_stage(
             run.config,
             generation,
             model,
             store.labeled(campaign),
-            previous=None if before is None else store.model(campaign, before),
+            previous=_own_model(run, generation),
             draws=store.audit_draws(campaign, generation),
         )
         store.decide_confirming(campaign, generation, against and f"confirming audit not labeled: {against}")
-        log.info("generation %d: %s", generation, f"no confirming audit: {against}" if against else
-                 "the small audit looks good, the confirming one is labeled")  # fmt: skip
+        outcome = f"no confirming audit: {against}" if against else "a confirming audit is labeled"
+        log.info("generation %d: %s", generation, outcome)
 
 
 def close(campaign: str, generation: int, database_url: str | None = None) -> None:
     """Judge the exploring ensemble by the new labels; decide whether the campaign converged."""
-    from al_engine.convergence import promoted
     from al_engine.report.text import closing_line
     from al_engine.stages.close import close_stage
 
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         store = run.store
-        earlier = {n: d for n, d in store.stop_decisions(campaign).items() if n < generation}
-        before = promoted(earlier)
+        decisions = store.stop_decisions(campaign)
         candidates = store.candidates(campaign, generation)
         result = close_stage(
             run.config,
             generation,
             store.model(campaign, generation),
             store.labeled(campaign),
-            previous=None if before is None else store.model(campaign, before),
+            previous=_own_model(run, generation),
             draws=store.audit_draws(campaign, generation),
             rejected={c.frame_id for c in candidates if c.state is CandidateState.REJECTED},
-            earlier=list(earlier.values()),
+            earlier=[d for number, d in decisions.items() if number < generation],
         )
         store.close_generation(
             campaign, generation, result.metrics, result.stop, _cost("closing", started, run)

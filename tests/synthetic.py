@@ -59,3 +59,17 @@ def turned(prediction: Prediction, rotation: Array) -> Prediction:
         member_forces=prediction.member_forces @ rotation.T,
         noise_gradient=prediction.noise_gradient @ rotation.T,
     )
+
+
+def two_frames() -> Prediction:
+    """One atom and two atoms; energies 0, sd 0.2 eV; forces 0, sd 0.1 eV/Å; no gradient, no spread."""
+    return Prediction(
+        frame_index=np.array([0, 1, 1]),
+        member_energy=np.zeros((2, 2)),
+        member_forces=np.zeros((2, 3, 3)),
+        noise_variance=np.full((2, 2), 0.04),
+        noise_gradient=np.zeros((2, 3, 3)),
+        force_noise=np.full((2, 3), 0.01),
+        epistemic_scale=1.0,
+        features=np.zeros((2, 1)),
+    )

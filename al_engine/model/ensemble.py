@@ -16,8 +16,9 @@ from torch import Tensor
 from al_engine.errors import InputError
 from al_engine.frames import Frame
 from al_engine.model.batch import FrameBatch, Graph, collate, graph, in_chunks
-from al_engine.model.bound import BoundEnsemble, Graphs
+from al_engine.model.bound import BoundEnsemble
 from al_engine.model.checkpoint import Provenance, from_bytes, to_bytes
+from al_engine.model.force_graphs import ForceGraphs
 from al_engine.model.memory import keep_freed_memory
 from al_engine.model.potential import StackedPotential
 from al_engine.model.slopes import MAX_ATOMS_PER_BATCH, slopes
@@ -46,7 +47,7 @@ class Ensemble:
     def __init__(self, net: StackedPotential, provenance: Provenance) -> None:
         self.net = net.requires_grad_(False)
         self.provenance = provenance
-        self.graphs = Graphs(net)
+        self.graphs = ForceGraphs(net)
         keep_freed_memory()
 
     @property

@@ -116,10 +116,10 @@ def confirm_stage(
     own = {i.frame.frame_id: i for i in labeled if i.generation == generation}
     outcome = _outcome(Ensemble.from_bytes(model.weights, device=config.device), small, own)
     doubt = doubts(outcome, config.stop, [])
-    if doubt:
-        return f"the small audit does not look good: {doubt}"
-    past = [item for item in labeled if item.generation < generation]
-    return doubts(outcome, config.stop, worse_blocks(model, previous, past, config.device))
+    if not doubt:  # only then the earlier labels are worth their predictions
+        past = [item for item in labeled if item.generation < generation]
+        doubt = doubts(outcome, config.stop, worse_blocks(model, previous, past, config.device))
+    return doubt and f"the small audit does not look good: {doubt}"
 
 
 def _labeled(draws: Sequence[AuditDraw], own: Mapping[str, LabeledFrame]) -> list[LabeledFrame]:

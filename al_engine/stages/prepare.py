@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ase.data import covalent_radii
 
-from al_engine.config import XTB, CampaignConfig, System
+from al_engine.config import XTB, CampaignConfig, System, stored_config
 from al_engine.errors import InputError, blaming
 from al_engine.frames import Frame, elements_of
 from al_engine.labeling import check_reference, level_of_theory, resolve_backend
@@ -76,11 +76,6 @@ def _start(folder: Path, system: System, number: int) -> Frame:
     except InputError as error:
         error.key = ("systems", number, *(error.key or ("structure",)))
         raise
-
-
-def stored_config(campaign: Campaign) -> CampaignConfig:
-    """Return the resolved configuration of a stored campaign."""
-    return CampaignConfig.model_validate_json(campaign.config)
 
 
 def changed_config(

@@ -29,7 +29,7 @@ from al_engine.training.state import Checkpoints
 from al_engine.training.trainer import LOG_COLUMNS, train
 
 WARM_STEPS, WARM_RATE = 0.5, 0.5
-"""A training from the networks of the generation before: share of the steps, and of the learning rate."""
+"""A training from the campaign's networks: share of the steps, and of the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def train_stage(
         labeled: All labels so far.
         folds: Folds given earlier; they never change.
         starts: Given structures, for elements that have no label yet.
-        previous: The ensemble of the generation before, for a warm start.
+        previous: The campaign's ensemble so far, for a warm start.
         progress: Told at each check.
         checkpoints: Where the state of the training is kept.
 
@@ -179,7 +179,7 @@ def fresh_networks(
 def _warm_networks(
     config: CampaignConfig, previous: TrainedModel | None, elements: Sequence[int]
 ) -> tuple[StackedPotential, Provenance] | None:
-    """Return the networks of the generation before; None where none are wanted, there, or of this form.
+    """Return the campaign's networks; None where none are wanted, there, or of this form.
 
     The fold of a frame never changes, so in no generation has member m learned from fold m: its residuals
     there stay out of fold. The scales of the architecture stay those of the first training set.

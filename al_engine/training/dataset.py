@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from al_engine.frames import Frame
-from al_engine.model.batch import FrameBatch, Graph, collate, graph
-from al_engine.model.neighbors import NeighborTable
+from al_engine.model.batch import FrameBatch, Graph, collate, ghosts, graph
 from al_engine.records import LabeledFrame, TrainingFrame
 
 
@@ -171,7 +170,7 @@ class Dataset:
             def tensor(array: NDArray[np.generic], kind: torch.dtype = dtype) -> Tensor:
                 return torch.as_tensor(array, dtype=kind, device=device)
 
-            graphs = [*self.graphs, _ghost(self.graphs[0])]
+            graphs = [*self.graphs, *ghosts(self.graphs[0], 1, 1)]
             one, zero = np.ones(1), np.zeros(1)
             self._whole[device, dtype] = TrainingBatch(
                 frames=collate(graphs, self.cutoff, self.n_species, device=device, dtype=dtype),
@@ -186,14 +185,6 @@ class Dataset:
                 any_stress=bool(self.has_stress.any()),
             )
         return self._whole[device, dtype]
-
-
-def _ghost(like: Graph) -> Graph:
-    """Return a lone atom."""
-    frame = Frame(like.frame.numbers[:1], np.zeros((1, 3)))
-    nothing = np.zeros((1, 1), dtype=np.int64)
-    table = NeighborTable(nothing, np.zeros((1, 1, 3), dtype=np.int64), nothing == 0, nothing)
-    return Graph(frame, like.species[:1], table)
 
 
 def build_dataset(

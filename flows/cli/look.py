@@ -16,7 +16,7 @@ from flows.cli.options import Database, check_output
 if TYPE_CHECKING:
     from al_engine.learning_curve import Outlook
     from al_engine.records import Generation, StopDecision
-    from db.store import Store
+    from flows.assembly import Assembly
 
 Row = dict[str, object]
 
@@ -64,9 +64,9 @@ def status(
     for name in names:
         with assemble(name, database) as run:
             if json_:
-                found.append(_campaign_json(run.store, name))
+                found.append(_campaign_json(run))
             else:
-                print_campaign(run.store, name)
+                print_campaign(run)
     if json_:
         print(json.dumps({"campaigns": found}))
     elif not names:
@@ -127,16 +127,17 @@ def verify(
     return 1 if problems else 0
 
 
-def print_campaign(store: "Store", name: str) -> None:
+def print_campaign(run: "Assembly") -> None:
     """Print a campaign's generations, and what speaks for and against its end."""
-    generations = store.generations(name)
+    name = run.campaign.name
+    generations = run.store.generations(name)
     print(name)
     print_table([{head: _columns(g)[key] for head, key in _SHOWN.items()} for g in generations])
-    stop = _newest_stop(store, generations)
+    stop = _newest_stop(run)
     if stop is not None:
         print(stop.sentence)
         if not stop.converged:
-            print(_outlook(store, name, generations).sentence)
+            print(_outlook(run, generations).sentence)
         for c in stop.criteria:
             print(f"  {c.name} = {c.value:.4g}, wanted {c.wanted}: {'met' if c.met else 'not met'}")
 
@@ -170,30 +171,26 @@ def _columns(generation: "Generation") -> Row:
     return head | {"status": values.pop("state").value} | values
 
 
-def _newest_stop(store: "Store", generations: Sequence["Generation"]) -> "StopDecision | None":
-    """Return the newest decision: an open generation has none yet."""
-    decisions = (store.stop_decision(g.campaign, g.number) for g in reversed(generations))
-    return next((decision for decision in decisions if decision is not None), None)
-
-
-def _outlook(store: "Store", name: str, generations: Sequence["Generation"]) -> "Outlook":
+def _outlook(run: "Assembly", generations: Sequence["Generation"]) -> "Outlook":
     """Say how far the campaign is from its tolerance."""
-    from al_engine.config import CampaignConfig
     from al_engine.learning_curve import outlook
 
-    campaign, closed = store.campaign(name), [g for g in generations if g.closed_at is not None]
-    assert campaign is not None  # noqa: S101  # it has generations
-    stop = CampaignConfig.model_validate_json(campaign.config).stop
-    metrics = store.metrics(name, closed[-1].number) if closed else []
-    return outlook(closed, metrics, stop)
+    closed = [g for g in generations if g.closed_at is not None]
+    metrics = run.store.metrics(run.campaign.name, closed[-1].number) if closed else []
+    return outlook(closed, metrics, run.config.stop)
 
 
-def _campaign_json(store: "Store", name: str) -> Row:
-    generations = store.generations(name)
-    stop = _newest_stop(store, generations)
+def _newest_stop(run: "Assembly") -> "StopDecision | None":
+    """Return the newest decision: an open generation has none yet."""
+    return next(reversed(run.store.stop_decisions(run.campaign.name).values()), None)
+
+
+def _campaign_json(run: "Assembly") -> Row:
+    name, stop = run.campaign.name, _newest_stop(run)
+    generations = run.store.generations(name)
     return {
         "campaign": name,
         "generations": [_columns(g) for g in generations],
         "stop": asdict(stop) if stop else None,
-        "outlook": asdict(_outlook(store, name, generations)),
+        "outlook": asdict(_outlook(run, generations)),
     }

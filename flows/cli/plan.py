@@ -25,9 +25,9 @@ _NEXT = {
 
 def show_plan(config: "CampaignConfig", file: Path, url: str) -> int:
     """Check a campaign file, time each kind of work once, and print what is left; nothing is stored."""
+    from al_engine.config import stored_config
     from al_engine.convergence import look_size
     from al_engine.stages.estimate import estimate, work_left
-    from al_engine.stages.prepare import stored_config
     from flows.assembly import Assembly, check, look
     from flows.driver import end
 

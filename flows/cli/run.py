@@ -57,7 +57,7 @@ def run(
         with live(console):
             over = _orchestrate(loaded.name, url, console)
     with assemble(loaded.name, url) as assembly:
-        print_campaign(assembly.store, loaded.name)
+        print_campaign(assembly)
     print(f"The campaign {loaded.name} is done: {DONE[over]}.")
     return 0
 

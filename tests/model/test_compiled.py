@@ -12,10 +12,10 @@ from torch import Tensor
 from al_engine.config import Exits
 from al_engine.exploration.walkers import Start, walk
 from al_engine.frames import Frame
-from al_engine.model import bound
-from al_engine.model.bound import Graphs, Shape
+from al_engine.model import bound, force_graphs
 from al_engine.model.compiled import Compiled, tensors_of, with_tensors
 from al_engine.model.ensemble import Ensemble
+from al_engine.model.force_graphs import ForceGraphs, Shape
 from al_engine.samplers import Langevin
 from al_engine.step_forces import StepForces
 
@@ -39,7 +39,7 @@ def assert_close(found: StepForces, expected: StepForces, atol: float) -> None:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bound, "COMPILE_FROM", 0)
+    monkeypatch.setattr(force_graphs, "COMPILE_FROM", 0)
 
 
 def compare(field: Ensemble, eager: Ensemble, atol: float, *, with_virial: bool) -> None:
@@ -81,7 +81,7 @@ def test_compiled_walks_give_the_same_bits_again_and_go_on_when_one_leaves(monke
     exits = Exits(force_sd_ev_per_ang=1e9, energy_drift_ev_per_atom=1e9, temperature_factor=1e9)
     largest = sorted(w.trace[:, 4].max() for w in walk(single(), starts, settings, exits))
     exits = exits.model_copy(update={"force_sd_ev_per_ang": float(np.mean(largest[-2:]))})
-    monkeypatch.setattr(bound, "COMPILE_FROM", 0)
+    monkeypatch.setattr(force_graphs, "COMPILE_FROM", 0)
     fields = [single(), single()]
     first, second = (walk(field, starts, settings, exits) for field in fields)
     assert len(fields[0].graphs._shapes) == 1
@@ -93,8 +93,8 @@ def test_compiled_walks_give_the_same_bits_again_and_go_on_when_one_leaves(monke
 
 
 def test_a_graph_is_made_where_it_pays_and_serves_batches_from_half_its_size():
-    graphs = Graphs(ensemble().net)
-    atoms = int(bound.COMPILE_FROM / (3 * 1000)) + 1
+    graphs = ForceGraphs(ensemble().net)
+    atoms = int(force_graphs.COMPILE_FROM / (3 * 1000)) + 1
     full, fewer = Shape(10, atoms, 50), Shape(11, atoms // 2 + 1, 25)
     assert graphs.shape(full, 999) is None
     made = graphs.shape(full, 1000)

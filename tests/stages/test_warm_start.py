@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from ase.build import molecule
-from test_stages import SMALL, config, labeled, water
+from small_campaign import SMALL, config, labeled, water
 
 from al_engine.frames import Frame
 from al_engine.model.ensemble import Ensemble
