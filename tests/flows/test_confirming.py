@@ -1,5 +1,7 @@
 """A confirming audit is labeled where the small one looks good, once, whatever interrupts the campaign."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +9,15 @@ import pytest
 from running import CONFIGS
 
 from al_engine.config_file import load_config
-from al_engine.convergence import look_size, promoted
+from al_engine.convergence import WORSE_BLOCKS, look_size, promoted
 from al_engine.lifecycle import CandidateState, GenerationState
-from al_engine.records import Origin
+from al_engine.records import Cost, Criterion, Origin, StopDecision
 from al_engine.stages.plan import End
 from db.dump import canonical_dump
 from db.store import Store
 from db.verify import verify
-from flows.assembly import register
+from flows import steps
+from flows.assembly import assemble, register
 from flows.cli import execute
 from flows.driver import drive, plainly, run_generation
 
@@ -119,3 +122,22 @@ def test_it_is_not_labeled_where_the_small_one_looks_bad_or_the_budget_is_short(
     assert {c.name: c.value for c in decision.criteria}["audit_draws"] == N_SMALL
     assert execute(["status", "smoke", "--database", url]) == 0
     assert "55 are needed, and labeled where a small audit looks good" in capsys.readouterr().out
+
+
+def test_what_comes_after_a_model_that_is_not_promoted_goes_on_from_the_one_before(
+    confirmed: str, tmp_path: Path
+):
+    shutil.copy(confirmed.removeprefix("sqlite:///"), tmp_path / "copy.db")
+    with assemble("smoke", f"sqlite:///{tmp_path}/copy.db") as run:
+        store, cost = run.store, Cost("test", 0.0, "cpu")
+        first = store.model("smoke", 1)
+        assert first is not None
+        worse = StopDecision(False, (Criterion(WORSE_BLOCKS, 1.0, "0", False),), "")
+        store.open_generation("smoke", 2)
+        store.finish_training("smoke", 2, replace(first, seed=first.seed + 1), [], cost)
+        store.finish_exploration("smoke", 2, [], [], [], [], cost)
+        store.finish_selection("smoke", 2, [], cost)
+        store.finish_labeling("smoke", 2, cost)
+        store.close_generation("smoke", 2, [], worse, cost)
+        found = [steps._own_model(run, before) for before in (1, 2, 3)]
+    assert [model and model.seed for model in found] == [None, first.seed, first.seed]
