@@ -51,6 +51,11 @@ class Architecture:
         """Number of elements."""
         return len(self.elements)
 
+    @property
+    def n_sent(self) -> int:
+        """Channels that an atom sends to its neighbors: half, as their cost grows with the neighbors."""
+        return max(1, self.n_channels // 2)
+
 
 class AtomOutput(NamedTuple):
     """What the networks say of each atom.
@@ -85,7 +90,7 @@ class Edges(NamedTuple):
 
 
 class Nodes(NamedTuple):
-    """Features of atoms: invariants (n_members, n_atoms, c), vectors (n_members, n_atoms, 3, c)."""
+    """Features of atoms: invariants (n_members, n_atoms, c), vectors to send (n_members, n_atoms, 3, k)."""
 
     invariants: Tensor
     vectors: Tensor | None
@@ -114,15 +119,16 @@ class Messages(nn.Module):
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
-        m, c = arch.n_members, arch.n_channels
-        self.radial_out = StackedLinear(m, N_RADIAL_HIDDEN, 5 * c, RADIAL_GAIN)
-        self.mix = nn.ModuleList(StackedLinear(m, c, c) for _ in range(3))
+        m, c, k = arch.n_members, arch.n_channels, arch.n_sent
+        self.radial_out = StackedLinear(m, N_RADIAL_HIDDEN, 5 * k, RADIAL_GAIN)
+        self.send = StackedLinear(m, c, k)
+        self.mix = nn.ModuleList(StackedLinear(m, k, c) for _ in range(3))
 
     def forward(self, radial: Tensor, edges: Edges, batch: FrameBatch, nodes: Nodes) -> list[Tensor]:
         """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
         flat = radial.flatten(1, 2)  # a product for each path, so that the paths are contiguous
         paths = [torch.bmm(flat, w).view(radial.shape[:3] + w.shape[2:]) for w in self._path_weights()]
-        scalars = to_neighbors(nodes.invariants, batch.neighbor, batch.reverse)
+        scalars = to_neighbors(self.send(nodes.invariants), batch.neighbor, batch.reverse)
         _, *directions = edges.harmonics.split_with_sizes((1, 3, 5), dim=-1)
         a = [(paths[0] * scalars).sum(dim=-2, keepdim=True)]
         for y, path in zip(directions, paths[1:3], strict=True):
@@ -152,7 +158,7 @@ class Interaction(nn.Module):
         self.sums = AtomicBasis(arch) if first else Messages(arch)
         self.products = Products(m, arch.n_species, c, vectors=not last)
         self.mix_invariants = StackedLinear(m, c, c)
-        self.mix_vectors = None if last else StackedLinear(m, c, c)
+        self.mix_vectors = None if last else StackedLinear(m, c, arch.n_sent)
         self.gate = nn.Parameter(0.1 * torch.randn(m, 2, c))
         self.keep = None if first else StackedLinear(m, c, c)
 

@@ -129,7 +129,7 @@ def test_every_objective_learns_forces_and_ends_with_a_finite_likelihood(objecti
     settings = Training(objective=objective, length_scale=length_scale, n_steps=100, batch_size=4)
     kind = "white" if objective == "white" else length_scale
     result = train(network(noise=kind).float(), data, settings, seed=5)
-    column = LOG_COLUMNS.index("fold_force_rmse")
+    loss = result.log[:-2, LOG_COLUMNS.index("loss")]  # before the last tenth, which is another loss
     assert np.isfinite(result.log).all()
     assert np.isfinite(result.fold.nll)
-    assert result.log[-1, column] < result.log[0, column]
+    assert loss[-1] < 0.8 * loss[0]
