@@ -28,7 +28,10 @@ _TAGS: dict[int | str, type[Section]] = {
 
 PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "default": {},
-    "accurate": {"model": {"n_channels": 64}, "training": {"n_steps": 10_000, "learning_rate": 0.01}},
+    "accurate": {
+        "model": {"n_channels": 64},
+        "training": {"n_steps": 20_000, "batch_size": 4, "learning_rate": 0.01},
+    },
 }
 
 

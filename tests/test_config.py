@@ -39,7 +39,7 @@ def test_a_sampler_is_langevin_unless_it_says_its_kind():
 
 def test_a_preset_fills_in_and_the_file_wins():
     config = parse_config(SMALL + "preset: accurate\nmodel:\n  n_channels: 8\n", "a.yaml")
-    assert (config.model.n_channels, config.training.n_steps) == (8, 10_000)
+    assert (config.model.n_channels, config.training.n_steps) == (8, 20_000)
 
 
 @pytest.mark.parametrize(
