@@ -137,7 +137,7 @@ class Evaluation(Scores):
 
     def to_json(self) -> dict[str, Json]:
         """Return the structure of `evaluate --json`; a number that is not finite becomes None."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {name: plain(value) for name, value in asdict(self).items()}
 
     def metrics(self, split: str) -> list[Metric]:
         """Return each finite number of all frames as a record of the split ("parts.total.atoms", "nll")."""
@@ -278,15 +278,15 @@ def _rms(values: Array) -> float:
     return math.sqrt(mean(values**2))
 
 
-def _plain(value: object) -> Json:
-    """Turn what `asdict` gives into what JSON has."""
+def plain(value: object) -> Json:
+    """Turn what `asdict` gives into what JSON has; a number that is not finite becomes None."""
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int | str) else None
 
 
 def _metrics(split: str, path: tuple[str, ...], values: dict[str, Json]) -> list[Metric]:

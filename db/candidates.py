@@ -32,10 +32,12 @@ def put(connection: Connection, generation_id: int, candidates: Iterable[Candida
     insert_new(connection, CandidateRow, rows)
 
 
-def get(connection: Connection, generation_id: int) -> list[Candidate]:
-    """Return the candidates of a generation, by frame id."""
+def get(connection: Connection, generation_id: int, frame_id: str | None = None) -> list[Candidate]:
+    """Return the candidates of a generation, by frame id; only that of a frame if one is given."""
     columns = [getattr(CandidateRow, name) for name in _PLAIN + _UNCERTAINTY]
     query = select(*columns).where(CandidateRow.generation_id == generation_id)
+    if frame_id is not None:
+        query = query.where(CandidateRow.frame_id == frame_id)
     return [_candidate(tuple(row)) for row in connection.execute(query.order_by(CandidateRow.frame_id))]
 
 
