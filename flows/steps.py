@@ -114,12 +114,15 @@ def explore(campaign: str, generation: int, database_url: str | None = None) -> 
 
 def select(campaign: str, generation: int, database_url: str | None = None) -> None:
     """Choose the candidates to label."""
-    from al_engine.stages.select import select_stage
+    from al_engine.stages.select import quarantined, select_stage
+    from db.failures import failures
 
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         n_labels = sum(g.n_labeled for g in run.store.generations(campaign))
-        chosen = select_stage(run.config, generation, run.store.candidates(campaign, generation), n_labels)
+        candidates = run.store.candidates(campaign, generation)
+        barred = quarantined(failures(run.store, campaign, before=generation))
+        chosen = select_stage(run.config, generation, candidates, n_labels, barred)
         run.store.finish_selection(campaign, generation, chosen, _cost("selecting", started, run))
         n_to_label = len(run.store.unlabeled_ids(campaign, generation))
         log.info("generation %d: %d frames to label", generation, n_to_label)
@@ -130,11 +133,17 @@ def label(
 ) -> None:
     """Label those of these frames that still lack a label; each is stored when it ends."""
     from al_engine.labeling import Labeler
+    from al_engine.stages.select import QUARANTINED, quarantined
+    from db.failures import failures
 
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         missing = set(run.store.unlabeled_ids(campaign, generation)).intersection(frame_ids)
-        frames = run.store.frames(sorted(missing))
+        barred = quarantined(failures(run.store, campaign, before=generation))
+        for frame_id in missing & barred.keys():
+            failure = replace(barred[frame_id], message=QUARANTINED, attempts=0, seconds=0.0)
+            run.store.record_result(campaign, generation, failure)
+        frames = run.store.frames(sorted(missing - barred.keys()))
         labeler = Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
         report = progress_of("label")
         report(0, len(frames), "")

@@ -197,7 +197,7 @@ class _Child:
 def _kill_orphans() -> None:
     """Kill what left the process group: on Linux, orphans are children of the lane."""
     until = time.monotonic() + GRACE_S
-    with contextlib.suppress(ChildProcessError):
+    with contextlib.suppress(ChildProcessError, FileNotFoundError):  # none; a kernel that does not tell
         while time.monotonic() < until:
             if not os.waitpid(-1, os.WNOHANG)[0]:
                 for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():

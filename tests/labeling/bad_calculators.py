@@ -12,6 +12,7 @@ from ase.calculators.calculator import Calculator, SCFError, all_changes
 BEHAVIORS = (
     "good", "hang", "hang_deaf", "segv", "leave", "exit_code", "not_finite", "wrong_shape", "wrong_energy",
     "raise", "system_exit", "scf", "shout", "large", "ragged", "orphan",
+    "hog", "daemon",
 )  # fmt: skip
 
 
@@ -64,9 +65,38 @@ class Moody(Calculator):
                 forces[0, 0] = 1e3
             case "ragged":
                 self.results["forces"] = [[0.0], [0.0, 1.0]]
+            case "hog":
+                np.ones(10**10)
+            case "daemon":  # in a session of its own, deaf to SIGTERM, and it never stops talking
+                shout = (
+                    "import os, signal\nsignal.signal(15, signal.SIG_IGN)\nwhile 1: os.write(1, b'x' * 9999)"
+                )
+                subprocess.Popen([sys.executable, "-c", shout], start_new_session=True)
+                time.sleep(1000)
             case "orphan":
                 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
                 time.sleep(1000)
+
+
+class Weak(Calculator):
+    """Dies at its first call for a frame, or at each of the first `n`; marks in a folder count the calls."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, folder, n=1, how="crash"):
+        super().__init__()
+        self.folder, self.n, self.how = folder, n, how
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        name = os.path.join(self.folder, atoms.positions.tobytes().hex()[-32:])
+        with open(name, "a") as file:
+            file.write("x")
+        if os.path.getsize(name) <= self.n:
+            if self.how == "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(1000)
+        self.results = {"energy": 1.0, "forces": np.zeros((len(atoms), 3))}
 
 
 class Curious(Calculator):
