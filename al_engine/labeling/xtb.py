@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from ase.data import ground_state_magnetic_moments
@@ -102,7 +102,7 @@ def _xtb_python(
     calculator.set_verbosity("muted")
     calculator.set_accuracy(reference.accuracy)
     calculator.set_max_iterations(reference.max_iterations)
-    result = None
+    result: Any = None
     try:
         for temperature in temperatures:
             calculator.set_electronic_temperature(temperature)
@@ -126,7 +126,7 @@ def _tblite(reference: XTB, frame: Frame, temperatures: Sequence[float]) -> Comp
     calculator.set("verbosity", 0)
     calculator.set("accuracy", reference.accuracy)
     calculator.set("max-iter", reference.max_iterations)
-    result = None
+    result: Any = None
     try:
         for temperature in temperatures:
             calculator.set("temperature", temperature * kB / Hartree)

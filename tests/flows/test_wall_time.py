@@ -89,18 +89,18 @@ def test_a_training_is_told_when_the_run_and_the_hours_end(
     set_up(tmp_path, copied, max_generations=3, budget={"hours": hours}, wall_time_h=wall_time_h)
     told: list[float] = []
 
-    class Told(Exception):
+    class ToldError(Exception):
         """Ends the generation."""
 
     def tell(_step: Any, _after: Any, until: float, **_: Any) -> None:
         told.append(until)
-        raise Told
+        raise ToldError
 
     def begin(*arguments: Any, until: float | None) -> None:
         run_generation(*arguments, call=tell, until=until)
 
     now = time.time()
-    with pytest.raises(Told):
+    with pytest.raises(ToldError):
         drive("smoke", copied, begin)
     ends = [now + hours * 3600 - spent(copied)] if hours else []
     ends += [now + wall_time_h * 3600] if wall_time_h else []
