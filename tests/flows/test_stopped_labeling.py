@@ -72,7 +72,7 @@ def test_a_frame_of_a_pool_that_crashed_twice_is_neither_chosen_nor_computed_aga
         "training": {"n_steps": 30},
         "exploration": {"sampler": {"kind": "pool", "file": "data.extxyz"}},
         "selection": {"n_frames": 6, "min_distance": 0},
-        "audit": {"n_frames": 6},
+        "audit": {"n_frames": 2},
         "max_generations": 2,
         "device": "cpu",
     }

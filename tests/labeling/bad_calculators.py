@@ -81,7 +81,7 @@ class Moody(Calculator):
 
 
 class Weak(EMT):
-    """EMT that dies at the first `n` calls for a frame, or for one frame in `every`; marks in a folder count calls."""
+    """EMT that dies at the first `n` calls for one frame in `every`; marks in a folder count the calls."""
 
     def __init__(self, folder, n=1, how="crash", every=1):
         super().__init__()
