@@ -67,12 +67,17 @@ class Labeling(Section):
     """How reference calculations are run."""
 
     time_limit_s: PositiveFloat = 300.0
+    memory_limit_gb: PositiveFloat | None = None
+    """Of each process; default: an equal share of the machine's memory, at least 2 GB."""
     n_workers: PositiveInt | None = None
     """Processes at a time; default: the number of cores."""
     force_cap_ev_per_ang: PositiveFloat = 100.0
     """A label with a larger force component is refused."""
     chunk_size: PositiveInt = 25
     """Frames a Prefect task."""
+    stop_after_failures: NonNegativeInt = 8
+    """Where so many of a task fail before its first label, the campaign stops with the reason and stores
+    none of them; 0: it never does."""
 
 
 class Initial(Section):
@@ -196,6 +201,8 @@ class Budget(Section):
     """What may be spent at most."""
 
     labels: PositiveInt | None = None
+    hours: PositiveFloat | None = None
+    """Of all stages together, as the ledger counts them: none begins that took more before than is left."""
 
 
 class CampaignConfig(Section):
@@ -215,6 +222,8 @@ class CampaignConfig(Section):
     audit: Audit = Audit()
     stop: Stop = Stop()
     budget: Budget = Budget()
+    wall_time_h: PositiveFloat | None = None
+    """After which a run stops where it can go on from; a few minutes less than the limit of a queue."""
     max_generations: PositiveInt = 3
     """Generations with a model; the initial one is not counted."""
     test_set: str | None = None

@@ -44,6 +44,10 @@ class StateError(AlEngineError):
     """A life cycle was asked for a move that it does not have."""
 
 
+class StoppedError(AlEngineError):
+    """A stage had to end before it was done; the same call goes on where it was."""
+
+
 @contextmanager
 def blaming(*key: str | int) -> Iterator[None]:
     """Name the key of the campaign file that an `InputError` from inside is due to."""

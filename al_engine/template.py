@@ -39,8 +39,10 @@ systems:  # one or more molecules or cells
 {reference_text}
 labeling:
   time_limit_s: {labeling.time_limit_s:g}  # a calculation that takes longer counts as failed
+  memory_limit_gb: null  # of each process; null: an equal share of the machine's memory
   force_cap_ev_per_ang: {labeling.force_cap_ev_per_ang:g} # a label with a larger component is refused
   chunk_size: {labeling.chunk_size}  # frames in one task of the Prefect UI
+  stop_after_failures: {labeling.stop_after_failures}  # a task whose first labels all fail stops; 0: never
   # n_workers: 2                      # calculations at a time; default: one a core
 
 initial:  # generation 0, before there is a model
@@ -99,6 +101,8 @@ stop:  # when the campaign may be called converged
 max_generations: {max_generations}  # with a model; the initial one is not counted
 budget:
   labels: null  # at most so many labels in all; null: no limit
+  hours: null  # at most so many hours of all stages together
+wall_time_h: null  # a run stops after it, to go on later; minutes less than the limit of a queue
 test_set: null  # a labeled file, evaluated each generation and never trained on
 device: {device}  # or cpu, cuda
 n_threads: null  # of the networks; null: 1 for small frames, else up to 4. Stored

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from al_engine.errors import StateError
 from al_engine.lifecycle import GenerationState
 from al_engine.records import Cost
+from al_engine.stages.limits import NextStep
 from al_engine.stages.plan import End, end_of
+from db.ledger import costs
 from flows import steps
 from flows.assembly import Assembly, assemble
 
@@ -23,37 +24,43 @@ def plainly(step: Step, after: Sequence[Any], **arguments: object) -> None:
     step(**arguments)
 
 
-def run_generation(campaign: str, number: int, database_url: str | None = None, call: Call = plainly) -> None:
-    """Do what this generation still lacks, until it is closed."""
+def run_generation(
+    campaign: str,
+    number: int,
+    database_url: str | None = None,
+    call: Call = plainly,
+    until: float | None = None,
+) -> None:
+    """Do what this generation still lacks, until it is closed or `until` (Unix time) allows no next step."""
     here: dict[str, Any] = {"campaign": campaign, "generation": number, "database_url": database_url}
     after: list[Any] = []
-    cost = Cost("labeling", 0.0, "cpu", 0)
+    chunk = 0
     while True:
         with assemble(campaign, database_url) as run:
             generation = run.store.generation(campaign, number)
             missing = run.store.unlabeled_ids(campaign, number)
             undecided = run.store.unlabeled_ids(campaign, number, undecided=True)
+            if _halted(run, until) is not None:
+                return
+            stop = _stop_of_training(run, until)
         match generation.state if generation else None:
+            case GenerationState.OPEN if number:
+                after = [call(steps.train, after, until=stop, **here)]
             case GenerationState.OPEN:
-                after = [call(steps.train if number else steps.initial, after, **here)]
+                after = [call(steps.initial, after, **here)]
             case GenerationState.TRAINED:
                 after = [call(steps.explore, after, **here)]
             case GenerationState.EXPLORED:
                 after = [call(steps.select, after, **here)]
             case GenerationState.SELECTED if missing:
-                started, size = time.perf_counter(), run.config.labeling.chunk_size
-                chunks = [missing[i : i + size] for i in range(0, len(missing), size)]
-                after = [
-                    call(steps.label, after, chunk=chunk, frame_ids=ids, **here)
-                    for chunk, ids in enumerate(chunks)
-                ]
-                seconds, n_labels = time.perf_counter() - started, len(missing)
-                cost = replace(cost, seconds=cost.seconds + seconds, n_labels=cost.n_labels + n_labels)
+                ids = missing[: run.config.labeling.chunk_size]
+                after = [call(steps.label, after, chunk=chunk, frame_ids=ids, **here)]
+                chunk += 1
             case GenerationState.SELECTED if undecided:
                 after = [call(steps.confirm, after, **here)]
             case GenerationState.SELECTED:
                 with assemble(campaign, database_url) as run:
-                    run.store.finish_labeling(campaign, number, cost)
+                    run.store.finish_labeling(campaign, number, Cost("labeling", 0.0, "cpu"))
             case GenerationState.LABELED:
                 after = [call(steps.close, after, **here)]
             case GenerationState.CLOSED:
@@ -67,18 +74,55 @@ def end(run: Assembly) -> End | None:
     name = run.campaign.name
     newest = run.store.latest_generation(name)
     stop = run.store.stop_decision(name, newest.number) if newest else None
-    return end_of(run.config, newest, stop, sum(g.n_labeled for g in run.store.generations(name)))
+    over = end_of(run.config, newest, stop, sum(g.n_labeled for g in run.store.generations(name)))
+    if over is None and run.config.budget.hours is not None and not _next(run).fits_budget(run.config):
+        return End.HOURS_SPENT
+    return over
+
+
+def _next(run: Assembly) -> NextStep:
+    name = run.campaign.name
+    newest = run.store.latest_generation(name)
+    n_labels = len(run.store.unlabeled_ids(name, newest.number)) if newest else 0
+    return NextStep(costs(run.store, name), newest, min(n_labels, run.config.labeling.chunk_size))
+
+
+def _halted(run: Assembly, until: float | None) -> End | None:
+    """Return why this run goes no further: the campaign is over, or there is no time for the next step."""
+    over = end(run)
+    if over is None and until is not None and not _next(run).fits_wall_time(run.config, until - time.time()):
+        return End.WALL_TIME
+    return over
+
+
+def _stop_of_training(run: Assembly, until: float | None) -> float | None:
+    """Return when a training has to stop, Unix time: with the run, or with the hours of the budget."""
+    hours, ends = run.config.budget.hours, [] if until is None else [until]
+    if hours is not None:
+        ends.append(time.time() + hours * 3600 - _next(run).seconds_spent)
+    return min(ends, default=None)
 
 
 def drive(
     campaign: str,
     database_url: str | None = None,
-    generation: Callable[[str, int, str | None], None] = run_generation,
+    generation: Callable[..., None] = run_generation,
+    began: float | None = None,
 ) -> End:
-    """Run generations until the campaign ends; return why it did."""
+    """Run generations until the campaign ends, or this run has to; return why it did.
+
+    Args:
+        campaign: Its name.
+        database_url: Where it is stored.
+        generation: Called with the campaign, the generation's number, the URL, and `until`.
+        began: When the wall time began, Unix time; default: now.
+    """
+    began = time.time() if began is None else began
     while True:
         with assemble(campaign, database_url) as run:
-            over = end(run)
+            hours = run.config.wall_time_h
+            until = None if hours is None else began + hours * 3600
+            over = _halted(run, until)
             if over is not None:
                 return over
             newest = run.store.latest_generation(campaign)
@@ -86,4 +130,4 @@ def drive(
             if newest is None or newest.state is GenerationState.CLOSED:
                 number = number + 1 if newest else 0
                 run.store.open_generation(campaign, number)
-        generation(campaign, number, database_url)
+        generation(campaign, number, database_url, until=until)

@@ -5,10 +5,14 @@ Each is safe to run again: the store refuses what it already has, and a stage dr
 
 import functools
 import logging
+import math
 import time
+from dataclasses import replace
 
-from al_engine.lifecycle import CandidateState
+from al_engine.errors import StoppedError
+from al_engine.lifecycle import CandidateState, GenerationState
 from al_engine.records import Cost, TrainedModel
+from db.ledger import spend
 from flows.assembly import Assembly, assemble
 from flows.progress import progress_of
 
@@ -43,8 +47,13 @@ def initial(campaign: str, generation: int, database_url: str | None = None) -> 
         log.info("generation %d: %d initial frames to label", generation, len(result.candidates))
 
 
-def train(campaign: str, generation: int, database_url: str | None = None) -> None:
-    """Train the ensemble on every label of the generations before; a training that was stopped goes on."""
+def train(
+    campaign: str, generation: int, database_url: str | None = None, until: float | None = None
+) -> None:
+    """Train the ensemble on every label of the generations before; a training that was stopped goes on.
+
+    At `until` (Unix time) it stops, with its state kept and what it cost noted.
+    """
     from al_engine.stages.train import train_stage
     from al_engine.training.state import Checkpoints
     from db.training_states import keep, kept
@@ -52,15 +61,22 @@ def train(campaign: str, generation: int, database_url: str | None = None) -> No
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         save = functools.partial(keep, run.store, campaign, generation)
-        checkpoints = Checkpoints(save, kept(run.store, campaign, generation), CHECKPOINT_EVERY_S)
+        stored = kept(run.store, campaign, generation)
+        checkpoints = Checkpoints(save, stored, CHECKPOINT_EVERY_S, math.inf if until is None else until)
         labeled = run.store.labeled(campaign, before=generation)
         starts = run.store.frames(run.campaign.start_frame_ids)
         folds = run.store.folds(campaign)
-        outcome = train_stage(
-            run.config, generation, labeled, folds,
-            starts=starts, previous=_own_model(run, generation),
-            progress=progress_of("train"), checkpoints=checkpoints,
-        )  # fmt: skip
+        try:
+            outcome = train_stage(
+                run.config, generation, labeled, folds,
+                starts=starts, previous=_own_model(run, generation),
+                progress=progress_of("train"), checkpoints=checkpoints,
+            )  # fmt: skip
+        except StoppedError as stopped:
+            cost = _cost("training", started, run)
+            spend(run.store, campaign, generation, GenerationState.TRAINED, cost)
+            log.info("generation %d: training %s", generation, stopped)
+            return
         model, cost = outcome.model, _cost("training", started, run)
         run.store.finish_training(campaign, generation, model, outcome.metrics, cost)
         log.info(
@@ -98,12 +114,15 @@ def explore(campaign: str, generation: int, database_url: str | None = None) -> 
 
 def select(campaign: str, generation: int, database_url: str | None = None) -> None:
     """Choose the candidates to label."""
-    from al_engine.stages.select import select_stage
+    from al_engine.stages.select import quarantined, select_stage
+    from db.failures import failures
 
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         n_labels = sum(g.n_labeled for g in run.store.generations(campaign))
-        chosen = select_stage(run.config, generation, run.store.candidates(campaign, generation), n_labels)
+        candidates = run.store.candidates(campaign, generation)
+        barred = quarantined(failures(run.store, campaign, before=generation))
+        chosen = select_stage(run.config, generation, candidates, n_labels, barred)
         run.store.finish_selection(campaign, generation, chosen, _cost("selecting", started, run))
         n_to_label = len(run.store.unlabeled_ids(campaign, generation))
         log.info("generation %d: %d frames to label", generation, n_to_label)
@@ -114,16 +133,25 @@ def label(
 ) -> None:
     """Label those of these frames that still lack a label; each is stored when it ends."""
     from al_engine.labeling import Labeler
+    from al_engine.stages.select import QUARANTINED, quarantined
+    from db.failures import failures
 
+    started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         missing = set(run.store.unlabeled_ids(campaign, generation)).intersection(frame_ids)
-        frames = run.store.frames(sorted(missing))
+        barred = quarantined(failures(run.store, campaign, before=generation))
+        for frame_id in missing & barred.keys():
+            failure = replace(barred[frame_id], message=QUARANTINED, attempts=0, seconds=0.0)
+            run.store.record_result(campaign, generation, failure)
+        frames = run.store.frames(sorted(missing - barred.keys()))
         labeler = Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
         report = progress_of("label")
         report(0, len(frames), "")
         for done, result in enumerate(labeler.label_all(frames), 1):
             run.store.record_result(campaign, generation, result)
             report(done, len(frames), "")
+        cost = _cost("labeling", started, run, len(frames))
+        spend(run.store, campaign, generation, GenerationState.LABELED, replace(cost, device="cpu"))
         log.info("generation %d: chunk %d with %d labels done", generation, chunk, len(frames))
 
 

@@ -25,10 +25,11 @@ class Computed:
 
 @dataclass(frozen=True)
 class Failed:
-    """No numbers, and why."""
+    """No numbers, and why; `attempts` is how often it was tried."""
 
     reason: FailureReason
     message: str
+    attempts: int = 1
 
 
 def one_line(text: object, limit: int = 300) -> str:

@@ -40,6 +40,7 @@ def run_isolated(
     n_workers: int,
     time_limit: float,
     preload: tuple[str, ...] = (),
+    memory_limit: int | None = None,
 ) -> Iterator[tuple[Item, Result | Failed, float]]:
     """Yield (item, result or failure, seconds) for each item as it ends, in any order.
 
@@ -49,11 +50,12 @@ def run_isolated(
         n_workers: Processes at a time.
         time_limit: For each item, s.
         preload: Modules that are imported before any fork.
+        memory_limit: For each process, bytes of data.
 
     Raises:
         CalculatorUnavailableError: A process dies while it imports the function or the modules.
     """
-    crew = _Crew(Job(function, time_limit, preload))
+    crew = _Crew(Job(function, time_limit, preload, memory_limit))
     busy: dict[Connection[Any, Any], Item] = {}
     try:
         for item in items:

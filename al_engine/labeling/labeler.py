@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 from al_engine.config import FileLabels, Labeling
-from al_engine.cores import n_cores
+from al_engine.cores import memory_bytes, n_cores
 from al_engine.errors import CalculatorUnavailableError, InputError
 from al_engine.frames import Frame, minimum_distance
 from al_engine.labeling.base import Computed, Failed
+from al_engine.labeling.breaker import stop_where_all_fail
 from al_engine.labeling.checks import MIN_DISTANCE_ANG, check_frame, check_result
 from al_engine.labeling.file_labels import look_up
 from al_engine.labeling.isolation import run_isolated
 from al_engine.labeling.reference import Reference, check_known, compute, level_of_theory, modules_of
 from al_engine.records import FailureReason, Label, LabelFailure
+
+MEMORY_SHARE_AT_LEAST = 2 * 10**9
+"""Bytes: what a process may have where the cores' shares of the memory are smaller."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Labeler:
 
     Attributes:
         reference: What is computed; its backend is resolved.
-        labeling: Time limit, number of processes, force cap.
+        labeling: Limits, number of processes, force cap.
         level_of_theory: As stored with the campaign.
 
     Raises:
@@ -49,13 +54,27 @@ class Labeler:
         """How many frames are computed at a time."""
         return self.labeling.n_workers or n_cores()
 
+    @property
+    def memory_limit(self) -> int:
+        """How many bytes of data each of them may have."""
+        if self.labeling.memory_limit_gb is not None:
+            return round(self.labeling.memory_limit_gb * 1e9)
+        return max(memory_bytes() // self.n_processes, MEMORY_SHARE_AT_LEAST)
+
     def label_all(self, frames: Iterable[Frame]) -> Iterator[Label | LabelFailure]:
         """Yield one result for each frame as it ends, in any order.
 
-        Each frame is computed by a new calculator in a process of its own, within the time limit; no more
-        frames are taken than there are processes. Whatever happens to a process costs one label. The labels
-        of a file are looked up in this process.
+        Each frame is computed by a new calculator in a process of its own, within the limits; no more
+        frames are taken than there are processes. Whatever happens to a process, twice, costs one label.
+        The labels of a file are looked up in this process.
+
+        Raises:
+            AlEngineError: The first `labeling.stop_after_failures` all fail.
         """
+        with closing(self._results(frames)) as results:
+            yield from stop_where_all_fail(results, self.labeling.stop_after_failures)
+
+    def _results(self, frames: Iterable[Frame]) -> Generator[Label | LabelFailure, None, None]:
         if isinstance(self.reference, FileLabels):
             yield from (self._judge(frame, look_up(self.reference, frame), 0.0) for frame in frames)
             return
@@ -75,6 +94,7 @@ class Labeler:
             n_workers=self.n_processes,
             time_limit=self.labeling.time_limit_s,
             preload=modules_of(self.reference),
+            memory_limit=self.memory_limit,
         ):
             yield self._judge(frame, outcome, seconds)
             while refused:
@@ -95,7 +115,7 @@ class Labeler:
     def _failure(self, frame: Frame, failed: Failed, seconds: float) -> LabelFailure:
         """Return the failure as it is kept."""
         return LabelFailure(
-            frame.frame_id, self.level_of_theory, failed.reason, failed.message, seconds=seconds
+            frame.frame_id, self.level_of_theory, failed.reason, failed.message, failed.attempts, seconds
         )
 
 

@@ -30,7 +30,7 @@ def resolve_backend(reference: Reference) -> Reference:
 def level_of_theory(reference: Reference) -> str:
     """Return method, parameters, package and version on one line; equal labels have equal lines.
 
-    The iteration limit is left out: it decides whether there is a label, not which.
+    The iteration limit and the guesses are left out: they decide whether there is a label, not which.
     """
     if isinstance(reference, XTB):
         reference = resolve_xtb(reference)

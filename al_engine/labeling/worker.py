@@ -14,8 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 from al_engine.labeling.base import Failed, one_line
@@ -24,17 +25,19 @@ from al_engine.records import FailureReason
 TICK_S = 0.2
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 OUTPUT_BYTES = 2000
 """Of what a calculator prints, so much of the end is kept for the message of a failure."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the lanes apply to each item, how long it may take (s), and what to import before."""
+    """What the lanes apply to each item, its limits (s, bytes), and what to import before."""
 
     function: Callable[[Any], Any]
     time_limit: float
     preload: tuple[str, ...]
+    memory_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def main(fds: list[int]) -> None:
 
 def _lane(driver: Connection[Any, Any], job: Job) -> NoReturn:
     """Serve items until the driver closes its end or dies."""
+    _ask_linux(_PR_SET_CHILD_SUBREAPER, 1)
     try:
         driver.send("ready")
         while True:
@@ -81,10 +85,20 @@ def _lane(driver: Connection[Any, Any], job: Job) -> NoReturn:
 
 
 def _run_one(driver: Connection[Any, Any], item: object, job: Job) -> Outcome:
+    """Apply the function; what crashes or hangs is tried once more, as the reason may be the machine."""
+    first = _attempt(driver, item, job)
+    if first.failed is None:
+        return first
+    second = _attempt(driver, item, job)
+    failed = second.failed and replace(second.failed, attempts=2)
+    return replace(second, failed=failed, seconds=first.seconds + second.seconds)
+
+
+def _attempt(driver: Connection[Any, Any], item: object, job: Job) -> Outcome:
     """Apply the function in a process of its own; kill it at its time limit, or when the driver is gone."""
     scratch = tempfile.mkdtemp(prefix="al-engine-label-")
     began = time.monotonic()
-    child = _Child(job.function, item, scratch)
+    child = _Child(job, item, scratch)
     try:
         while not child.done and (left := job.time_limit - (time.monotonic() - began)) > 0:
             child.read(min(left, TICK_S), driver)
@@ -107,7 +121,7 @@ def _run_one(driver: Connection[Any, Any], item: object, job: Job) -> Outcome:
 class _Child:
     """A forked process in its own process group, with a pipe for its result and one for its output."""
 
-    def __init__(self, function: Callable[[Any], Any], item: object, scratch: str) -> None:
+    def __init__(self, job: Job, item: object, scratch: str) -> None:
         self.payload = b""
         self.output = b""
         self.exit_code: int | None = None
@@ -116,7 +130,7 @@ class _Child:
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _compute(function, item, parent, (result, output), scratch)
+            _compute(job, item, parent, (result, output), scratch)
         with contextlib.suppress(OSError):  # the child does the same; who comes first does not matter
             os.setpgid(self._pid, self._pid)
         os.close(result)
@@ -150,7 +164,7 @@ class _Child:
         return bool(ready)
 
     def end(self) -> None:
-        """Kill the process group with whatever the calculator started, and take in the rest."""
+        """Kill the process group and whatever else the calculator started, and take in the rest."""
         if self._result in self._open and not self._ended():
             self._signal(signal.SIGTERM)
         until = time.monotonic() + GRACE_S
@@ -159,7 +173,9 @@ class _Child:
         self._signal(signal.SIGKILL)
         if self.exit_code is None:
             self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        while self._open and self.read(0.0):
+        _kill_orphans()
+        until = time.monotonic() + GRACE_S
+        while self._open and self.read(0.0) and time.monotonic() < until:
             pass
         os.close(self._result)
         os.close(self._output)
@@ -178,22 +194,36 @@ class _Child:
             os.killpg(self._pid, number)
 
 
-def _compute(
-    function: Callable[[Any], Any], item: object, parent: int, ends: tuple[int, int], scratch: str
-) -> NoReturn:
+def _kill_orphans() -> None:
+    """Kill what left the process group: on Linux, orphans are children of the lane."""
+    until = time.monotonic() + GRACE_S
+    with contextlib.suppress(ChildProcessError, FileNotFoundError):  # none; a kernel that does not tell
+        while time.monotonic() < until:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+                time.sleep(0.001)
+
+
+def _compute(job: Job, item: object, parent: int, ends: tuple[int, int], scratch: str) -> NoReturn:
     """In the forked process: apply the function, write the pickled result, and leave."""
     os.setpgid(0, 0)
     _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if job.memory_limit is not None:
+        with contextlib.suppress(ValueError, OSError):  # the system allows less
+            resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit, job.memory_limit))
     result, output = ends
     os.dup2(output, 1)
     os.dup2(output, 2)
     tempfile.tempdir = os.environ["TMPDIR"] = scratch
     try:
         try:
-            payload = pickle.dumps(function(item))
+            payload = pickle.dumps(job.function(item))
         except BaseException as error:
-            failed = Failed(FailureReason.EXCEPTION, one_line(f"{type(error).__name__}: {error}"))
+            said = f"{type(error).__name__}: {error}"
+            said += " (limit: labeling.memory_limit_gb)" if isinstance(error, MemoryError) else ""
+            failed = Failed(FailureReason.EXCEPTION, one_line(said))
             payload = pickle.dumps(failed)
         with os.fdopen(result, "wb") as stream:
             stream.write(payload)
@@ -204,7 +234,11 @@ def _compute(
 
 def _die_with(parent: int) -> None:
     """Let Linux kill this process when its parent dies; the parent does so itself if it can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    _ask_linux(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _ask_linux(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from ase.data import ground_state_magnetic_moments
@@ -21,6 +22,10 @@ MAX_ATOMIC_NUMBER: Final = 86
 
 SAFE_GAP: Final = 1e-6
 """Å. xtb 22.1 returns wrong forces where two atoms share a coordinate to less than about 1e-7 Å."""
+
+COOLING_K: Final = (3000.0, 1000.0, 600.0)
+"""Electronic temperatures from whose densities a calculation starts that does not converge from the usual
+guess: more than half of such calculations of torn molecules then do, hardly any by more iterations."""
 
 MODULES: Final = {"xtb-python": "xtb.interface", "tblite": "tblite.interface"}
 
@@ -61,15 +66,32 @@ def compute_xtb(reference: XTB, frame: Frame) -> Computed | Failed:
     """Compute energy and forces of a molecule by a new calculator object.
 
     The energy is the electronic free energy at the electronic temperature, whose gradient the forces are.
+    Where it does not converge, it is tried again from a density that was cooled down to that temperature:
+    another guess, the same level of theory.
     """
+    own = reference.electronic_temperature_k
+    cooling = (*(hot for hot in COOLING_K if hot > own), own)
+    first = _converge(reference, frame, (own,))
+    if isinstance(first, Computed) or cooling == (own,):
+        return first
+    second = _converge(reference, frame, cooling)
+    if isinstance(second, Computed):
+        return second
+    return Failed(second.reason, f"{first.message}; nor from a density cooled from {cooling[0]:g} K", 2)
+
+
+def _converge(reference: XTB, frame: Frame, temperatures: Sequence[float]) -> Computed | Failed:
+    """Converge at one electronic temperature (K) after the other; return the result at the last."""
     if reference.backend == "tblite":
-        return _tblite(reference, frame)
+        return _tblite(reference, frame, temperatures)
     rotation = generic_rotation(frame.positions)
-    result = _xtb_python(reference, frame, frame.positions @ rotation.T)
+    result = _xtb_python(reference, frame, frame.positions @ rotation.T, temperatures)
     return result if isinstance(result, Failed) else Computed(result.energy, result.forces @ rotation)
 
 
-def _xtb_python(reference: XTB, frame: Frame, positions: NDArray[np.float64]) -> Computed | Failed:
+def _xtb_python(
+    reference: XTB, frame: Frame, positions: NDArray[np.float64], temperatures: Sequence[float]
+) -> Computed | Failed:
     """Ask xtb-python at these positions, shape (n_atoms, 3), Å: forces are wrong on shared coordinates."""
     from xtb.interface import Calculator, Param, XTBException
 
@@ -79,10 +101,12 @@ def _xtb_python(reference: XTB, frame: Frame, positions: NDArray[np.float64]) ->
     )
     calculator.set_verbosity("muted")
     calculator.set_accuracy(reference.accuracy)
-    calculator.set_electronic_temperature(reference.electronic_temperature_k)
     calculator.set_max_iterations(reference.max_iterations)
+    result: Any = None
     try:
-        result = calculator.singlepoint()
+        for temperature in temperatures:
+            calculator.set_electronic_temperature(temperature)
+            result = calculator.singlepoint(result)
     except XTBException as error:
         if "did not converge" not in str(error):
             raise
@@ -90,7 +114,7 @@ def _xtb_python(reference: XTB, frame: Frame, positions: NDArray[np.float64]) ->
     return Computed(result.get_energy() * Hartree, -result.get_gradient() * (Hartree / Bohr))
 
 
-def _tblite(reference: XTB, frame: Frame) -> Computed | Failed:
+def _tblite(reference: XTB, frame: Frame, temperatures: Sequence[float]) -> Computed | Failed:
     """Ask tblite."""
     from tblite.exceptions import TBLiteRuntimeError
     from tblite.interface import Calculator
@@ -101,10 +125,12 @@ def _tblite(reference: XTB, frame: Frame) -> Computed | Failed:
     )  # fmt: skip
     calculator.set("verbosity", 0)
     calculator.set("accuracy", reference.accuracy)
-    calculator.set("temperature", reference.electronic_temperature_k * kB / Hartree)
     calculator.set("max-iter", reference.max_iterations)
+    result: Any = None
     try:
-        result = calculator.singlepoint()
+        for temperature in temperatures:
+            calculator.set("temperature", temperature * kB / Hartree)
+            result = calculator.singlepoint(result)
     except TBLiteRuntimeError as error:
         if "not converged" not in str(error):
             raise

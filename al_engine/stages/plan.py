@@ -10,11 +10,27 @@ from al_engine.records import Generation, StopDecision
 
 
 class End(StrEnum):
-    """Why a campaign starts no further generation."""
+    """Why a campaign goes no further."""
 
     CONVERGED = "converged"
     MAX_GENERATIONS = "max_generations"
     BUDGET_SPENT = "budget_spent"
+    HOURS_SPENT = "hours_spent"
+    WALL_TIME = "wall_time"
+
+    def sentence(self, campaign: str) -> str:
+        """Say it to a person."""
+        if self is End.WALL_TIME:
+            return f"The campaign {campaign} stopped at its wall_time_h: run the same command to go on."
+        return f"The campaign {campaign} is done: {_DONE[self]}."
+
+
+_DONE = {
+    End.CONVERGED: "it converged",
+    End.MAX_GENERATIONS: "all its generations are closed (max_generations)",
+    End.BUDGET_SPENT: "its labels are spent (budget.labels)",
+    End.HOURS_SPENT: "its hours are spent (budget.hours); with more it goes on where it is",
+}
 
 
 def end_of(

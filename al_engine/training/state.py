@@ -30,11 +30,13 @@ class Checkpoints:
         save: Told the state (safetensors) at times.
         stored: What `save` was told last by a training that was stopped.
         every_s: Seconds from one call of `save` to the next.
+        until: Unix time at which the training stops, after a last call of `save`.
     """
 
     save: Callable[[bytes], object]
     stored: bytes | None = None
     every_s: float = 60.0
+    until: float = math.inf
 
 
 class TrainingState:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from al_engine.config import Training
-from al_engine.errors import AlEngineError
+from al_engine.errors import AlEngineError, StoppedError
 from al_engine.model.potential import StackedPotential
 from al_engine.progress import Progress, silent
 from al_engine.training.batches import batch_limits, frame_order
@@ -60,6 +60,10 @@ def train(
         seed: Of the order of the frames.
         progress: Told at the start and at each check.
         checkpoints: Where the state is kept; one that this same training stored is gone on with.
+
+    Raises:
+        StoppedError: `checkpoints.until` came first; the state is kept.
+        AlEngineError: The training diverged.
     """
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
     key = fingerprint(net, dataset, settings, seed)
@@ -96,9 +100,12 @@ def train(
                 state.keep_best(nll if likelihood else force)
             news = f"out of fold: {1000 * energy:.1f} meV/atom, {1000 * force:.0f} meV/Å"
             progress(state.step, settings.n_steps, news)
-        if checkpoints and time.monotonic() - kept >= checkpoints.every_s:
+        is_over = checkpoints is not None and time.time() >= checkpoints.until
+        if checkpoints and (is_over or time.monotonic() - kept >= checkpoints.every_s):
             checkpoints.save(state.to_bytes(key))
             kept = time.monotonic()
+        if is_over and state.step < settings.n_steps:
+            raise StoppedError(f"stopped at step {state.step} of {settings.n_steps}, to go on from there")
     if not state.best:
         raise AlEngineError(
             f"the training diverged: no finite out-of-fold loss in {state.step} steps; use a smaller "

@@ -8,26 +8,13 @@ from flows.cli.look import Row, print_table
 if TYPE_CHECKING:
     from al_engine.config import CampaignConfig
 
-DONE = {
-    "converged": "it converged",
-    "max_generations": "all its generations are closed (max_generations)",
-    "budget_spent": "its labels are spent (budget.labels)",
-}
-_NEXT = {
-    "open": "training",
-    "trained": "exploring",
-    "explored": "selecting",
-    "selected": "labeling",
-    "labeled": "closing",
-}
-"""What a generation in this state does next."""
-
 
 def show_plan(config: "CampaignConfig", file: Path, url: str) -> int:
     """Check a campaign file, time each kind of work once, and print what is left; nothing is stored."""
     from al_engine.config import stored_config
     from al_engine.convergence import look_size
     from al_engine.stages.estimate import estimate, work_left
+    from al_engine.stages.limits import NEXT
     from flows.assembly import Assembly, check, look
     from flows.driver import end
 
@@ -41,12 +28,12 @@ def show_plan(config: "CampaignConfig", file: Path, url: str) -> int:
             n_labels = sum(g.n_labeled for g in store.generations(name))
             n_unlabeled = len(store.unlabeled_ids(name, newest.number)) if newest else 0
     if over is not None:
-        print(f"The campaign {name} is done: {DONE[over]}.")
+        print(over.sentence(name))
         return 0
     works = work_left(config, checked.starts, newest, n_unlabeled=n_unlabeled, n_labels=n_labels)
     cost = estimate(config, checked.starts, checked.campaign.level_of_theory)
-    first, state = works[0].generation, newest.state.value if newest else ""
-    step = f": {_NEXT[state]}" if first and state in _NEXT else ""
+    first, state = works[0].generation, newest.state if newest else None
+    step = f": {NEXT[state]}" if first and state in NEXT else ""
     print(f"The campaign {name} has {n_labels} labels and goes on with generation {first}{step}.")
     print(
         f"measured: a label {cost.seconds_label:.3g} s, {cost.n_label_processes} at a time; "

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from al_engine.errors import AlEngineError
 from flows.cli.live import live
 from flows.cli.look import print_campaign
 from flows.cli.options import Database
-from flows.cli.plan import DONE, show_plan
+from flows.cli.plan import show_plan
 
 if TYPE_CHECKING:
     from al_engine.stages.plan import End
@@ -58,7 +59,7 @@ def run(
             over = _orchestrate(loaded.name, url, console)
     with assemble(loaded.name, url) as assembly:
         print_campaign(assembly)
-    print(f"The campaign {loaded.name} is done: {DONE[over]}.")
+    print(over.sentence(loaded.name))
     return 0
 
 
@@ -68,7 +69,7 @@ def _orchestrate(name: str, url: str, console: Console) -> "End":
     from flows.driver import drive
     from flows.server import answers, prefect_server
 
-    shown = shareable(url)
+    shown, began = shareable(url), time.time()
     if shown is None:
         os.environ["AL_ENGINE_DATABASE"] = url  # a password is no parameter of a run
     with prefect_server() as api_url:
@@ -85,4 +86,4 @@ def _orchestrate(name: str, url: str, console: Console) -> "End":
             log.warning(
                 "the Prefect server is gone (%s); the campaign goes on without it", type(error).__name__
             )
-            return drive(name, url)
+            return drive(name, url, began=began)

@@ -1,5 +1,6 @@
 """ASE calculators that misbehave; the first atom's x coordinate (Å, in tens) says how."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -8,10 +9,12 @@ import time
 
 import numpy as np
 from ase.calculators.calculator import Calculator, SCFError, all_changes
+from ase.calculators.emt import EMT
 
 BEHAVIORS = (
     "good", "hang", "hang_deaf", "segv", "leave", "exit_code", "not_finite", "wrong_shape", "wrong_energy",
     "raise", "system_exit", "scf", "shout", "large", "ragged", "orphan",
+    "hog", "daemon",
 )  # fmt: skip
 
 
@@ -64,9 +67,36 @@ class Moody(Calculator):
                 forces[0, 0] = 1e3
             case "ragged":
                 self.results["forces"] = [[0.0], [0.0, 1.0]]
+            case "hog":
+                np.ones(10**10)
+            case "daemon":  # in a session of its own, deaf to SIGTERM, and it never stops talking
+                shout = (
+                    "import os, signal\nsignal.signal(15, signal.SIG_IGN)\nwhile 1: os.write(1, b'x' * 9999)"
+                )
+                subprocess.Popen([sys.executable, "-c", shout], start_new_session=True)
+                time.sleep(1000)
             case "orphan":
                 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
                 time.sleep(1000)
+
+
+class Weak(EMT):
+    """EMT that dies at the first `n` calls for one frame in `every`; marks in a folder count the calls."""
+
+    def __init__(self, folder, n=1, how="crash", every=1):
+        super().__init__()
+        self.folder, self.n, self.how, self.every = folder, n, how, every
+
+    def calculate(self, atoms=None, *rest):
+        content = atoms.numbers.tobytes() + atoms.positions.tobytes()
+        name = os.path.join(self.folder, hashlib.sha256(content).hexdigest())
+        with open(name, "a") as file:
+            file.write("x")
+        if os.path.getsize(name) <= self.n and int(name[-8:], 16) % self.every == 0:
+            if self.how == "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(1000)
+        super().calculate(atoms, *rest)
 
 
 class Curious(Calculator):

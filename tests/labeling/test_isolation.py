@@ -14,6 +14,7 @@ from bad_calculators import BEHAVIORS
 
 import al_engine
 from al_engine.config import ASECalculator, Labeling
+from al_engine.cores import memory_bytes
 from al_engine.errors import CalculatorUnavailableError
 from al_engine.frames import Frame
 from al_engine.labeling import Labeler, level_of_theory
@@ -39,6 +40,8 @@ REASONS = {
     "ragged": FailureReason.EXCEPTION,
     "scf": FailureReason.SCF,
     "large": FailureReason.FORCE_TOO_LARGE,
+    "hog": FailureReason.EXCEPTION,
+    "daemon": FailureReason.TIMEOUT,
 }
 
 
@@ -75,7 +78,8 @@ def results(scratch):
     """Every behavior once, among good frames, by two workers."""
     frames = {behavior: behaving(behavior) for behavior in BEHAVIORS}
     good = [behaving("good", 0.1 * i) for i in range(1, 11)]
-    labeler = Labeler(MOODY, Labeling(time_limit_s=0.5, n_workers=2), level_of_theory(MOODY))
+    limits = Labeling(time_limit_s=0.5, memory_limit_gb=1.0, n_workers=2)
+    labeler = Labeler(MOODY, limits, level_of_theory(MOODY))
     by_id = {r.frame_id: r for r in labeler.label_all([*frames.values(), *good])}
     assert len(by_id) == len(frames) + len(good)
     assert all(isinstance(by_id[frame.frame_id], Label) for frame in good)
@@ -90,6 +94,8 @@ def test_each_misbehavior_costs_one_label_and_has_its_reason(results, behavior):
         assert "\n" not in result.message
         assert len(result.message) < 500
         assert result.level_of_theory == level_of_theory(MOODY)
+        may_be_the_machine = result.reason in (FailureReason.CRASH, FailureReason.TIMEOUT)
+        assert result.attempts == (2 if may_be_the_machine else 1)
 
 
 def test_messages_say_what_happened(results):
@@ -99,11 +105,35 @@ def test_messages_say_what_happened(results):
     assert "exit code 3" in results["exit_code"].message
     assert results["raise"].message == "ValueError: no such luck"
     assert "(1, 3), not (2, 3)" in results["wrong_shape"].message
+    assert "MemoryError" in results["hog"].message
+    assert "labeling.memory_limit_gb" in results["hog"].message
 
 
 def test_a_hanging_label_takes_its_limit_and_a_crash_takes_no_time(results):
-    assert 0.5 <= results["hang"].seconds < 1.5
-    assert results["segv"].seconds < 0.5
+    assert 1.0 <= results["hang"].seconds < 3.0  # twice
+    assert results["segv"].seconds < 1.0
+
+
+@pytest.mark.parametrize("how", ["crash", "hang"])
+def test_what_dies_once_is_labeled_and_what_dies_twice_is_not_tried_again(tmp_path, how):
+    for n, reason in ((1, None), (2, {"crash": FailureReason.CRASH, "hang": FailureReason.TIMEOUT}[how])):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        keywords = {"folder": str(folder), "n": n, "how": how}
+        weak = ASECalculator(calculator="bad_calculators.Weak", keywords=keywords)
+        labeler = Labeler(weak, Labeling(time_limit_s=0.5, n_workers=1), level_of_theory(weak))
+        (result,) = labeler.label_all([behaving("good")])
+        assert getattr(result, "reason", None) == reason
+        assert [file.read_text() for file in folder.iterdir()] == ["xx"]
+
+
+def test_memory_is_shared_among_the_processes_unless_it_is_given():
+    def limit(**settings):
+        return Labeler(MOODY, Labeling(**settings), level_of_theory(MOODY)).memory_limit
+
+    assert limit(memory_limit_gb=0.5) == 5 * 10**8
+    assert limit(n_workers=1) == max(memory_bytes(), 2 * 10**9)
+    assert limit(n_workers=10**6) == 2 * 10**9
 
 
 def test_no_process_and_no_file_is_left(results, scratch):

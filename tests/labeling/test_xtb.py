@@ -17,7 +17,9 @@ from al_engine.labeling import xtb as module
 from al_engine.labeling.base import Computed, Failed
 from al_engine.labeling.isolation import run_isolated
 from al_engine.labeling.xtb import (
+    COOLING_K,
     MODULES,
+    _converge,
     _installed,
     _smallest_gap,
     _xtb_python,
@@ -71,7 +73,7 @@ def test_all_molecules_have_the_energies_and_forces_of_tblite(cured):
 def test_without_the_cure_xtb_is_wrong_and_with_it_forces_are_the_gradient_of_its_energy(cured):
     wrong = []
     for name, frame in MOLECULES.items():
-        raw = _xtb_python(XTB(backend="xtb-python", accuracy=TIGHT), frame, frame.positions)
+        raw = _xtb_python(XTB(backend="xtb-python", accuracy=TIGHT), frame, frame.positions, (300.0,))
         assert raw.energy == pytest.approx(cured[name].energy, abs=1e-6)  # only forces are affected
         if np.abs(raw.forces - cured[name].forces).max() > 0.01:
             wrong.append(name)
@@ -162,7 +164,30 @@ def test_settings_arrive(backend):
     assert computed(ETHANOL, backend=backend, method="GFN1-xTB").energy != pytest.approx(base, abs=1.0)
     few = compute_xtb(XTB(backend=backend, max_iterations=3), ETHANOL)
     assert isinstance(few, Failed)
-    assert few.reason == FailureReason.SCF
+    assert (few.reason, few.attempts) == (FailureReason.SCF, 2)
+    assert "nor from a density cooled from 3000 K" in few.message
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_guess_changes_nothing_where_both_converge(backend):
+    reference = XTB(backend=backend, accuracy=TIGHT)
+    for name in ("CH3CH2OH", "C6H6", "H2CO"):
+        cooled = _converge(reference, MOLECULES[name], (*COOLING_K, 300.0))
+        expected = computed(MOLECULES[name], backend=backend, accuracy=TIGHT)
+        assert cooled.energy == pytest.approx(expected.energy, abs=1e-6)
+        np.testing.assert_allclose(cooled.forces, expected.forces, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_torn_molecule_that_does_not_converge_does_from_a_cooled_density(backend):
+    reference, rng = XTB(backend=backend, max_iterations=120), np.random.default_rng(0)
+    whole = MOLECULES["ClF3"]
+    frames = [
+        whole.moved_to(whole.positions * rng.uniform(1.0, 2.2) + rng.normal(scale=0.3, size=(4, 3)))
+        for _ in range(12)
+    ]
+    failing = (frame for frame in frames if isinstance(_converge(reference, frame, (300.0,)), Failed))
+    assert any(isinstance(compute_xtb(reference, frame), Computed) for frame in failing)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
