@@ -172,6 +172,7 @@ def error_against_sd(
     """Plot the largest force error of each frame against its largest force sd, both eV/Å."""
     for chosen, name, color in ((~is_audit, "selected", _ORANGE), (is_audit, "audit", _BLUE)):
         axes.plot(sd[chosen], error[chosen], ".", color=color, label=f"{name} frames", alpha=0.7)
+    axes.margins(0.12)
     reach = [float(sd.min()), float(sd.max())]
     axes.plot(reach, reach, color=_GRAY, lw=1, label="equal")
     axes.set(

@@ -54,9 +54,15 @@ for (const svg of document.querySelectorAll("svg.structure")) {
     else return;
     event.preventDefault();
   });
-  svg.addEventListener("pointerdown", (event) => svg.setPointerCapture(event.pointerId));
+  let last;
+  svg.addEventListener("pointerdown", (event) => {
+    svg.setPointerCapture(event.pointerId);
+    last = event;
+  });
   svg.addEventListener("pointermove", (event) => {
-    if (svg.hasPointerCapture(event.pointerId)) turn(event.movementX / 80, event.movementY / 80);
+    if (!svg.hasPointerCapture(event.pointerId)) return;
+    turn((event.clientX - last.clientX) / 80, (event.clientY - last.clientY) / 80);
+    last = event;
   });
 }
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => (d.open = true)));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -109,7 +110,7 @@ def _worst(judged: Judged) -> list[WorstFrame]:
         of_atom = {atom.title.split(":")[0]: atom.title for atom in drawn.atoms}
         worst = f"{item.frame.to_ase().symbols[int(error.argmax())]} {int(error.argmax()) + 1}"
         words = (
-            f"{item.origin.value}; force error {error.max():.3g} eV/Å on {worst}; "
+            f"{item.origin.value.capitalize()}: force error {error.max():.3g} eV/Å on {worst}; "
             f"force sd {sd.min():.3g} to {sd.max():.3g} eV/Å; energy error "
             f"{1000 * judged.residuals.energy[k] / item.frame.n_atoms:.3g} meV/atom"
         )
@@ -143,6 +144,10 @@ def _printable(value: object) -> object:
     return value.translate(_UNPRINTABLE) if isinstance(value, str) else value
 
 
+def _numeric_columns(rows: Sequence[Row]) -> list[str]:
+    return [head for head in rows[0] if all(_is_numeral(row[head]) for row in rows)]
+
+
 def _is_numeral(text: str) -> bool:
     try:
         float(text)
@@ -161,5 +166,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["numeral"] = _is_numeral
+    environment.filters["numeric_columns"] = _numeric_columns
     return environment

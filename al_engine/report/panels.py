@@ -120,12 +120,12 @@ def _listed(what: str, values: Mapping[int, float]) -> str:
 
 def _panel(title: str, words: str, alt: str, draw: Callable[[Axes], None]) -> Panel:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+        figure = Figure(figsize=(4.4, 3.7), layout="constrained")
         axes = figure.subplots()
         draw(axes)
         axes.set_title("")
         for line in axes.lines:
-            line.set_rasterized(len(line.get_path().vertices) > _MANY)
+            line.set_rasterized(len(np.asarray(line.get_xdata())) > _MANY)
         for collection in axes.collections:
             collection.set_rasterized(len(collection.get_paths()) > _MANY)
         buffer = io.StringIO()

@@ -71,20 +71,13 @@ def picture(frame: Frame, force_sd: Array, force_error: Array, largest_sd: float
     reach = np.linalg.norm(points, axis=1) + radii
     scale = (_HALF - 2) / max([reach.max(), *np.linalg.norm(cell, axis=1)])
     points, cell = (scale * p * [1, -1, 1] for p in (points, cell))
-    names = [f"{chemical_symbols[z]} {k + 1}" for z, k in zip(numbers, shown, strict=True)]
     atoms = []
     for k in np.argsort(points[:, 2], kind="stable"):
-        color = color_of(force_sd[shown[k]] / largest_sd)
-        title = f"{names[k]}: force sd {force_sd[shown[k]]:.3g}, error {force_error[shown[k]]:.3g} eV/Å"
-        atoms.append(
-            DrawnAtom(
-                *_rounded(*points[k], scale * radii[k]),
-                chemical_symbols[numbers[k]],
-                color,
-                _ink(color),
-                title,
-            )
-        )
+        x, y, z, radius = _rounded(*points[k], scale * radii[k])
+        n, symbol = shown[k], chemical_symbols[numbers[k]]
+        color = color_of(force_sd[n] / largest_sd)
+        title = f"{symbol} {n + 1}: force sd {force_sd[n]:.3g}, error {force_error[n]:.3g} eV/Å"
+        atoms.append(DrawnAtom(x, y, z, radius, symbol, color, _ink(color), title))
     i, j = np.triu_indices(len(points), 1)
     near = np.linalg.norm(points[i] - points[j], axis=1) < _BOND * scale * (radii[i] + radii[j]) / 0.8
     bonds = tuple(_rounded(*points[a], *points[b]) for a, b in zip(i[near], j[near], strict=True))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _N_LABELS = 200
 """Rows of the table of labels."""
+_SAME = ("campaign", "status")
+"""Columns that say the same in each of its rows."""
 
 
 def report(
@@ -63,5 +65,5 @@ def _record(run: "Assembly") -> "CampaignRecord":
         failures(store, name),
         labeled,
         None if audited is None else store.model(name, audited),
-        found_table(rows[:_N_LABELS]),
+        [{k: v for k, v in row.items() if k not in _SAME} for row in found_table(rows[:_N_LABELS])],
     )
