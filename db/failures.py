@@ -27,4 +27,7 @@ def failures(store: Store, campaign: str) -> list[tuple[int, LabelFailure]]:
     with store.database.read() as connection:
         this = GenerationRow.campaign_id == campaigns.key(connection, campaign)
         found = connection.execute(query.where(this, CandidateRow.state == CandidateState.FAILED))
-        return [(row[0], LabelFailure(*row[1:])) for row in map(tuple, found)]
+        return [
+            (number, LabelFailure(frame_id, level, reason, message, attempts, seconds))
+            for number, frame_id, level, reason, message, attempts, seconds in found
+        ]

@@ -78,7 +78,7 @@ def test_the_numbers_of_the_records_stand_in_the_page(whole: Element):
 
 
 def test_the_worst_structure_is_the_one_with_the_largest_error_colored_by_its_uncertainty(whole: Element):
-    judged = judge(record(), "cpu")
+    judged = judge(record())
     assert judged is not None
     assert {item.generation for item in judged.items} == {2}
     errors = [

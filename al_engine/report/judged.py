@@ -66,13 +66,13 @@ class Judged:
         return [int(k) for k in np.argsort(-self.max_force_errors, kind="stable")[:n]]
 
 
-def judge(record: CampaignRecord, device: str) -> Judged | None:
+def judge(record: CampaignRecord) -> Judged | None:
     """Predict the labels of the newest audited generation by its ensemble; None without one."""
     number = newest_audit(record.labeled)
     if number is None or record.model is None:
         return None
     new = (Origin.AUDIT, Origin.SELECTED)
     items = [item for item in record.labeled if item.generation == number and item.origin in new]
-    prediction = Ensemble.from_bytes(record.model.weights, device=device).predict([i.frame for i in items])
+    prediction = Ensemble.from_bytes(record.model.weights).predict([i.frame for i in items])
     forces = np.concatenate([item.label.forces for item in items])
     return Judged(number, items, Residuals.of(prediction, [item.label.energy for item in items], forces))

@@ -51,7 +51,7 @@ class WorstFrame:
 def page(record: CampaignRecord) -> str:
     """Write the page of a campaign; every text in it is escaped."""
     config = stored_config(record.campaign)
-    judged = judge(record, config.device)
+    judged = judge(record)
     environment = _environment()
     script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -107,7 +107,6 @@ def _worst(judged: Judged) -> list[WorstFrame]:
         item, atoms = judged.items[k], prediction.frame_index == k
         sd, error = prediction.total.force_sd[atoms], errors[atoms]
         drawn = picture(item.frame, sd, error, _largest_sd(judged))
-        of_atom = {atom.title.split(":")[0]: atom.title for atom in drawn.atoms}
         worst = f"{item.frame.to_ase().symbols[int(error.argmax())]} {int(error.argmax()) + 1}"
         words = (
             f"{item.origin.value.capitalize()}: force error {error.max():.3g} eV/Å on {worst}; "
@@ -118,7 +117,7 @@ def _worst(judged: Judged) -> list[WorstFrame]:
             WorstFrame(
                 f"{item.frame.formula}, {item.frame.frame_id[:12]}",
                 words + (f"; the {len(drawn.atoms)} atoms around it are drawn" if drawn.is_part else ""),
-                f"{item.frame.formula} in 3D, colored by the force sd of each atom. {of_atom[worst]}.",
+                f"{item.frame.formula} in 3D, each atom in the color of its force sd. {words}.",
                 drawn,
             )
         )
