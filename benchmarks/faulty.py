@@ -131,7 +131,7 @@ def run(folder: Path, n_frames: int, n_generations: int = 1, time_limit_s: float
     seconds = time.monotonic() - began
     kinds, seen, wrong = Counter(), Counter(), []
     with Store.open(url) as store:
-        reasons = {f.frame_id: f.reason for f in failures(store, "faulty", n_generations + 1)}
+        reasons = {f.frame_id: f.reason for _, f in failures(store, "faulty")}
         labels = {item.frame.frame_id: item.label for item in store.labeled("faulty")}
         for generation in store.generations("faulty"):
             tried = [

@@ -1,4 +1,4 @@
-"""Calculations that gave no label, of candidates that still have none."""
+"""Reference calculations of a campaign that gave no label."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from db import campaigns
 from db.schema import CandidateRow, GenerationRow, LabelFailureRow, LevelRow
 from db.store import Store
 
-_COLUMNS = (
-    LevelRow.name, LabelFailureRow.reason, LabelFailureRow.message, LabelFailureRow.attempts,
-    LabelFailureRow.seconds,
-)  # fmt: skip
 
+def failures(store: Store, campaign: str, before: int | None = None) -> list[tuple[int, LabelFailure]]:
+    """Return the failures of frames that still have no label, with their generations, oldest first.
 
-def failures(store: Store, campaign: str, before: int) -> list[LabelFailure]:
-    """Return what failed in the generations before one and has not been labeled since, oldest first."""
-    with store.database.read() as connection:
-        query = (
-            select(CandidateRow.frame_id, *_COLUMNS)
-            .join(LabelFailureRow, LabelFailureRow.candidate_id == CandidateRow.id)
-            .join(LevelRow, LevelRow.id == LabelFailureRow.level_id)
-            .join(GenerationRow, GenerationRow.id == CandidateRow.generation_id)
-            .where(
-                GenerationRow.campaign_id == campaigns.key(connection, campaign),
-                GenerationRow.number < before,
-                CandidateRow.state == CandidateState.FAILED,
-            )
-            .order_by(GenerationRow.number, CandidateRow.frame_id)
+    Only those of the generations before a number, if one is given.
+    """
+    row = LabelFailureRow
+    query = (
+        select(
+            GenerationRow.number, CandidateRow.frame_id, LevelRow.name,
+            row.reason, row.message, row.attempts, row.seconds,
         )
-        return [LabelFailure(*row) for row in connection.execute(query)]
+        .join(CandidateRow, CandidateRow.id == row.candidate_id)
+        .join(GenerationRow, GenerationRow.id == CandidateRow.generation_id)
+        .join(LevelRow, LevelRow.id == row.level_id)
+        .where(CandidateRow.state == CandidateState.FAILED)
+        .order_by(GenerationRow.number, row.last_attempt_at, CandidateRow.frame_id)
+    )  # fmt: skip
+    if before is not None:
+        query = query.where(GenerationRow.number < before)
+    with store.database.read() as connection:
+        this = GenerationRow.campaign_id == campaigns.key(connection, campaign)
+        found = connection.execute(query.where(this))
+        return [
+            (number, LabelFailure(frame_id, level, reason, message, attempts, seconds))
+            for number, frame_id, level, reason, message, attempts, seconds in found
+        ]

@@ -121,7 +121,7 @@ def select(campaign: str, generation: int, database_url: str | None = None) -> N
     with assemble(campaign, database_url) as run:
         n_labels = sum(g.n_labeled for g in run.store.generations(campaign))
         candidates = run.store.candidates(campaign, generation)
-        barred = quarantined(failures(run.store, campaign, before=generation))
+        barred = quarantined(f for _, f in failures(run.store, campaign, before=generation))
         chosen = select_stage(run.config, generation, candidates, n_labels, barred)
         run.store.finish_selection(campaign, generation, chosen, _cost("selecting", started, run))
         n_to_label = len(run.store.unlabeled_ids(campaign, generation))
@@ -139,7 +139,7 @@ def label(
     started = time.perf_counter()
     with assemble(campaign, database_url) as run:
         missing = set(run.store.unlabeled_ids(campaign, generation)).intersection(frame_ids)
-        barred = quarantined(failures(run.store, campaign, before=generation))
+        barred = quarantined(f for _, f in failures(run.store, campaign, before=generation))
         for frame_id in missing & barred.keys():
             failure = replace(barred[frame_id], message=QUARANTINED, attempts=0, seconds=0.0)
             run.store.record_result(campaign, generation, failure)

@@ -55,7 +55,8 @@ def page(tmp_path: Path) -> Iterator[Any]:
             args=quiet,
         )
         context.route(
-            lambda url: not url.startswith(("http://127.0.0.1", "data:")), lambda route: route.abort()
+            lambda url: not url.startswith(("http://127.0.0.1", "data:", "file://")),
+            lambda route: route.abort(),
         )
         yield context.pages[0]
         context.close()

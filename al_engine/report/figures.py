@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,17 +45,17 @@ def generation_figure(
         prediction = Ensemble.from_bytes(model.weights, device=device).predict([i.frame for i in audit])
         reference = np.concatenate([item.label.forces for item in audit])
         sd = np.repeat(prediction.total.force_sd, 3)
-        _parity(left, reference.ravel(), prediction.forces.ravel(), sd)
+        parity(left, reference.ravel(), prediction.forces.ravel(), sd)
         left.set_title(f"Forces of {len(audit)} audit frames, generation {number}")
         scores = evaluate(prediction, [item.label.energy for item in audit], reference)
-        _coverage(below[0], scores)
-        _error_by_sd(below[1], scores)
+        coverage(below[0], scores)
+        error_by_sd(below[1], scores)
     else:
         figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
         left, right = figure.subplots(1, 2)
-        _labels(left, own)
+        largest_forces(left, own)
         left.set_title(f"Labels of generation {number}")
-    _learning_curve(right, [g for g in generations if g.number <= number])
+    learning_curve(right, [g for g in generations if g.number <= number])
     return png(figure)
 
 
@@ -63,8 +63,8 @@ def calibration_figure(scores: Evaluation) -> bytes:
     """Draw what was promised of the errors beside what was observed."""
     figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
-    _coverage(left, scores)
-    _error_by_sd(right, scores)
+    coverage(left, scores)
+    error_by_sd(right, scores)
     return png(figure)
 
 
@@ -75,7 +75,7 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _parity(
+def parity(
     axes: Axes, reference: NDArray[np.float64], predicted: NDArray[np.float64], sd: NDArray[np.float64]
 ) -> None:
     """Plot predicted against reference components, eV/Å, with the predicted standard deviation."""
@@ -90,7 +90,7 @@ def _parity(
     axes.legend(frameon=False, loc="upper left")
 
 
-def _coverage(axes: Axes, scores: Evaluation) -> None:
+def coverage(axes: Axes, scores: Evaluation) -> None:
     """Plot the observed share of errors in central intervals against their level.
 
     The band holds 90 % of the shares that so many independent energies give if all is right.
@@ -110,7 +110,7 @@ def _coverage(axes: Axes, scores: Evaluation) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def _error_by_sd(axes: Axes, scores: Evaluation) -> None:
+def error_by_sd(axes: Axes, scores: Evaluation) -> None:
     """Plot the RMSE of bins against the deviation predicted for them."""
     curves = scores.reliability
     for curve, name, color in (
@@ -124,20 +124,20 @@ def _error_by_sd(axes: Axes, scores: Evaluation) -> None:
         axes.plot([min(reach), max(reach)], [min(reach), max(reach)], color=_GRAY, lw=1, label="equal")
         axes.set(xscale="log", yscale="log")
         for axis in (axes.xaxis, axes.yaxis):
-            _plain_ticks(axis)
+            plain_ticks(axis)
     axes.set(xlabel="predicted deviation (root mean variance of a bin)", ylabel="RMSE of the bin")
     axes.set_title("Errors by predicted deviation")
     axes.legend(frameon=False, loc="upper left")
 
 
-def _labels(axes: Axes, items: Sequence[LabeledFrame]) -> None:
+def largest_forces(axes: Axes, items: Sequence[LabeledFrame]) -> None:
     """Plot the largest force of each label, eV/Å: what the first ensemble will learn from."""
     largest = [float(np.linalg.norm(item.label.forces, axis=1).max()) for item in items]
     axes.hist(largest, bins=12, color=_BLUE)
     axes.set(xlabel="largest force on an atom (eV/Å)", ylabel="labels")
 
 
-def _learning_curve(axes: Axes, generations: Sequence[Generation]) -> None:
+def learning_curve(axes: Axes, generations: Sequence[Generation]) -> None:
     """Plot the error on each audit, not trained on, against the labels that the ensemble had."""
     points, n_labels = [], 0
     for generation in generations:
@@ -148,13 +148,42 @@ def _learning_curve(axes: Axes, generations: Sequence[Generation]) -> None:
         x, y = zip(*points, strict=True)
         axes.plot(x, y, "o-", color=_ORANGE)
         axes.set(yscale="log")
-        _plain_ticks(axes.yaxis)
+        plain_ticks(axes.yaxis)
     else:
         axes.text(0.5, 0.5, "no ensemble yet", ha="center", va="center", transform=axes.transAxes)
     axes.set(xlabel="labels", ylabel="force RMSE on the audit (eV/Å)", title="Learning curve")
 
 
-def _plain_ticks(axis: Axis) -> None:
+def selected_against_audit(axes: Axes, arms: Mapping[str, Mapping[int, float]]) -> None:
+    """Plot the force RMSE (eV/Å) of each generation on its selected and on its audit frames."""
+    for (split, values), color in zip(arms.items(), (_ORANGE, _BLUE), strict=True):
+        axes.plot(list(values), list(values.values()), "o-", color=color, label=f"{split} frames")
+    if any(arms.values()):
+        axes.set(yscale="log")
+        plain_ticks(axes.yaxis)
+    axes.set(xlabel="generation", ylabel="force RMSE (eV/Å)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+
+
+def error_against_sd(
+    axes: Axes, sd: NDArray[np.float64], error: NDArray[np.float64], is_audit: NDArray[np.bool_]
+) -> None:
+    """Plot the largest force error of each frame against its largest force sd, both eV/Å."""
+    for chosen, name, color in ((~is_audit, "selected", _ORANGE), (is_audit, "audit", _BLUE)):
+        axes.plot(sd[chosen], error[chosen], ".", color=color, label=f"{name} frames", alpha=0.7)
+    axes.margins(0.12)
+    reach = [float(sd.min()), float(sd.max())]
+    axes.plot(reach, reach, color=_GRAY, lw=1, label="equal")
+    axes.set(
+        xscale="log", yscale="log", xlabel="largest force sd (eV/Å)", ylabel="largest force error (eV/Å)"
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_ticks(axis)
+    axes.legend(frameon=False)
+
+
+def plain_ticks(axis: Axis) -> None:
     """Write the numbers of a logarithmic axis in full, few enough to be read."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
     axis.set_major_formatter("{x:g}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from al_engine.evaluation import SizeBin
-from al_engine.records import Generation, Metric, StopDecision, Walker
+from al_engine.records import Cost, Generation, LabelFailure, Metric, StopDecision, Walker
 
 _QUANTITIES = {
     "energy": "energy",
@@ -30,6 +30,9 @@ CALIBRATION_NOTE = (
     "CRPS in eV or eV/Å; AUROC: the worst tenth told from the rest; KS: distance from chi²."
 )
 
+_LONGEST = 300
+"""Characters of a failure's message."""
+
 Row = dict[str, str]
 
 
@@ -44,7 +47,7 @@ def generation_markdown(
     parts = [f"# {newest.campaign}, generation {newest.number}"]
     if stop is not None:
         parts.append(stop.sentence)
-    parts.append(_table([_generation(g) for g in generations]))
+    parts.append(_table(generation_rows(generations)))
     parts.append(
         "Errors are those of the ensemble that explored, on audit frames it was not trained on. "
         "The target of mean z² is 1."
@@ -59,16 +62,7 @@ def generation_markdown(
         rows = [{"reason": reason, "walkers": str(count)} for reason, count in exits.most_common()]
         parts.append("## Exits of walkers\n\n" + _table(rows))
     if stop is not None and stop.criteria:
-        rows = [
-            {
-                "criterion": c.name,
-                "value": number(c.value),
-                "wanted": c.wanted,
-                "met": "yes" if c.met else "no",
-            }
-            for c in stop.criteria
-        ]
-        parts.append("## Stop criteria\n\n" + _table(rows))
+        parts.append("## Stop criteria\n\n" + _table(criterion_rows(stop)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -131,21 +125,66 @@ def size_rows(bins: Iterable[SizeBin]) -> list[Row]:
     ]
 
 
+def generation_rows(generations: Iterable[Generation]) -> list[Row]:
+    """One row a generation."""
+    return [
+        {
+            "generation": str(g.number),
+            "labels": str(g.n_labeled),
+            "failed": str(g.n_failed),
+            "force RMSE (eV/Å)": number(g.force_rmse_ev_per_ang),
+            "energy RMSE (meV/atom)": number(g.energy_rmse_ev_per_atom, 1000),
+            "force mean z²": number(g.force_mean_z2),
+            "training (s)": f"{g.seconds_training:.1f}",
+            "exploring (s)": f"{g.seconds_exploring:.1f}",
+            "labeling (s)": f"{g.seconds_labeling:.1f}",
+        }
+        for g in generations
+    ]
+
+
+def criterion_rows(stop: StopDecision) -> list[Row]:
+    """One row a condition of the stop rule."""
+    return [
+        {"criterion": c.name, "value": number(c.value), "wanted": c.wanted, "met": "yes" if c.met else "no"}
+        for c in stop.criteria
+    ]
+
+
+def failure_rows(failures: Sequence[tuple[int, LabelFailure]]) -> list[Row]:
+    """One row a reason, the most frequent first; failures come with the number of their generation."""
+    counts = Counter(failure.reason for _, failure in failures)
+    rows = []
+    for reason, count in counts.most_common():
+        own = [(generation, failure) for generation, failure in failures if failure.reason is reason]
+        message = own[-1][1].message
+        rows.append(
+            {
+                "reason": reason.value,
+                "frames": str(count),
+                "generations": ", ".join(str(g) for g in sorted({generation for generation, _ in own})),
+                "attempts": str(sum(failure.attempts for _, failure in own)),
+                "newest message": message if len(message) <= _LONGEST else message[:_LONGEST] + " …",
+            }
+        )
+    return rows
+
+
+def cost_rows(costs: Mapping[int, Sequence[Cost]]) -> list[Row]:
+    """One row a generation and one for all, a column of seconds for each stage."""
+    stages = list(dict.fromkeys(cost.stage for some in costs.values() for cost in some))
+    rows = []
+    every = [cost for some in costs.values() for cost in some]
+    for name, some in (*((str(n), some) for n, some in costs.items()), ("all", every)) if every else ():
+        seconds = {stage: sum(c.seconds for c in some if c.stage == stage) for stage in stages}
+        cells = {f"{stage} (s)": f"{value:.1f}" for stage, value in seconds.items()}
+        devices = ", ".join(sorted({cost.device for cost in some}))
+        total = f"{sum(seconds.values()):.1f}"
+        rows.append({"generation": name, **cells, "total (s)": total, "devices": devices})
+    return rows
+
+
 def _table(rows: Sequence[Row]) -> str:
     """Write rows with the same columns as Markdown."""
     head = f"| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}"
     return "\n".join([head, *(f"| {' | '.join(row.values())} |" for row in rows)])
-
-
-def _generation(g: Generation) -> Row:
-    return {
-        "generation": str(g.number),
-        "labels": str(g.n_labeled),
-        "failed": str(g.n_failed),
-        "force RMSE (eV/Å)": number(g.force_rmse_ev_per_ang),
-        "energy RMSE (meV/atom)": number(g.energy_rmse_ev_per_atom, 1000),
-        "force mean z²": number(g.force_mean_z2),
-        "training (s)": f"{g.seconds_training:.1f}",
-        "exploring (s)": f"{g.seconds_exploring:.1f}",
-        "labeling (s)": f"{g.seconds_labeling:.1f}",
-    }

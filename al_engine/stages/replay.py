@@ -9,7 +9,7 @@ from al_engine.config import CampaignConfig
 from al_engine.evaluation import Json, plain
 from al_engine.lifecycle import CandidateState
 from al_engine.records import AuditDraw, Candidate, Origin
-from al_engine.stages.select import select_stage
+from al_engine.stages.select import QUARANTINED, select_stage
 
 LIMITS = (
     "Each generation is replayed by itself, on the candidates that it had. Audits are drawn before the walks "
@@ -99,12 +99,13 @@ def replay_stage(
         n_labels: Labels of the generations before.
     """
     offered = _as_visited(candidates, draws[: config.audit.n_frames])
+    barred = {c.frame_id for c in candidates if c.reason == QUARANTINED}
     then = sorted((c.rank, c.frame_id) for c in candidates if c.rank is not None)
     return Replay(
         generation,
         config.selection.threshold_ev_per_ang,
         config.selection.n_frames,
-        candidates=tuple(select_stage(config, generation, offered, n_labels)),
+        candidates=tuple(select_stage(config, generation, offered, n_labels, barred)),
         chosen_then=tuple(frame_id for _, frame_id in then),
     )
 

@@ -16,6 +16,7 @@ from flows.cli.options import Database, check_output
 if TYPE_CHECKING:
     from al_engine.learning_curve import Outlook
     from al_engine.records import Generation, StopDecision
+    from db.query import StructureRow
     from flows.assembly import Assembly
 
 Row = dict[str, object]
@@ -92,6 +93,8 @@ def query(
         rows = find(store, expression, campaign=campaign, limit=limit)
         if format_ == "extxyz":
             sys.stdout.writelines(map(to_extxyz, load(store, rows)))
+    if format_ == "table":
+        print_table(found_table(rows))
     records = [asdict(row) for row in rows]
     if format_ == "json":
         print(json.dumps(records))
@@ -99,8 +102,6 @@ def query(
         writer = csv.DictWriter(sys.stdout, [item.name for item in fields(StructureRow)])
         writer.writeheader()
         writer.writerows(records)
-    elif format_ == "table":
-        print_table([{head: _short(record[key]) for head, key in _FOUND.items()} for record in records])
     return 0
 
 
@@ -140,6 +141,12 @@ def print_campaign(run: "Assembly") -> None:
             print(_outlook(run, generations).sentence)
         for c in stop.criteria:
             print(f"  {c.name} = {c.value:.4g}, wanted {c.wanted}: {'met' if c.met else 'not met'}")
+
+
+def found_table(rows: Sequence["StructureRow"]) -> list[dict[str, str]]:
+    """Return what a table shows of structures."""
+    records = map(asdict, rows)
+    return [{head: _cell(_short(record[key])) for head, key in _FOUND.items()} for record in records]
 
 
 def print_table(records: Sequence[Mapping[str, object]]) -> None:

@@ -49,7 +49,7 @@ def test_where_all_labels_fail_nothing_is_stored_and_the_same_call_goes_on(tmp_p
         run_generation("smoke", 0, url)  # the frames that were tried do not crash any more, the others do
         (generation,) = store.generations("smoke")
         assert generation.n_labeled >= 8
-        failed = failures(store, "smoke", before=1)
+        failed = [f for _, f in failures(store, "smoke", before=1)]
         assert len(failed) == n_wanted - generation.n_labeled == generation.n_failed > 0
         assert {(f.reason, f.attempts) for f in failed} == {(FailureReason.CRASH, 2)}
         assert failures(store, "smoke", before=0) == []
@@ -83,8 +83,8 @@ def test_a_frame_of_a_pool_that_crashed_twice_is_neither_chosen_nor_computed_aga
     assert max(call.stat().st_size for call in (tmp_path / "calls").iterdir()) == 2
     with Store.open(url) as store:
         assert verify(store, "pool") == []
-        barred = {f.frame_id for f in failures(store, "pool", before=2)}
+        barred = {f.frame_id for _, f in failures(store, "pool", before=2)}
         again = [c for c in store.candidates("pool", 2) if c.frame_id in barred]
         assert QUARANTINED in {c.reason for c in again}
-        audited = [f for f in failures(store, "pool", before=3) if f.attempts == 0]
+        audited = [f for _, f in failures(store, "pool", before=3) if f.attempts == 0]
         assert {f.message for f in audited} <= {QUARANTINED}
