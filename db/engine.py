@@ -118,6 +118,14 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Give a connection to read from; all its statements see the database as it is now."""
+        with self.read() as connection:
+            if not self.is_sqlite:  # whose transactions are like that
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection in a transaction that holds the write lock and is committed at the end."""
         with self._translated(), self._engine.connect() as plain:

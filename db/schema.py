@@ -91,6 +91,14 @@ class LabelConflictRow(Base, table="label_conflicts"):
     created_at: Mapped[str]
 
 
+class LabelWithdrawalRow(Base, table="label_withdrawals"):
+    """A label that turned out wrong, and is used no more. Never changed or deleted (trigger)."""
+
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True, autoincrement=False)
+    reason: Mapped[str]
+    created_at: Mapped[str]
+
+
 class CampaignRow(Base, table="campaigns"):
     """A campaign; its configuration as it is now."""
 
