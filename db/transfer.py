@@ -19,12 +19,13 @@ from db import campaigns, generations
 from db.dump import digest
 from db.labels import level_id
 from db.rows import stream
-from db.schema import Base, CampaignRow, CandidateRow, FrameRow, GenerationRow, LabelRow, LevelRow
+from db.schema import Base, CandidateRow, FrameRow, GenerationRow, LevelRow
 from db.store import Store
 
 _TABLES: Final = Base.metadata.sorted_tables
 """Parents first."""
-_BY_FRAME: Final = {"candidate_id": (CandidateRow, "generation_id"), "label_id": (LabelRow, "level_id")}
+_CAMPAIGNS, _LABELS, _CANDIDATES = (Base.metadata.tables[n] for n in ("campaigns", "labels", "candidates"))
+_BY_FRAME: Final = {"candidate_id": (_CANDIDATES, "generation_id"), "label_id": (_LABELS, "level_id")}
 """Keys of many rows, which are looked up some at a time: table, and what names a row beside its frame."""
 _OF_CAMPAIGN: Final = {"campaign_id", "generation_id", "candidate_id"}
 
@@ -89,10 +90,10 @@ def _content(here: Connection, target: Store) -> None:
 
 def _campaign(here: Connection, there: Connection, name: str) -> int:
     """Copy a campaign whose frames and labels are there; return the number of rows."""
-    row = here.execute(select(CampaignRow.__table__).where(CampaignRow.name == name)).mappings().one()
+    row = here.execute(select(_CAMPAIGNS).where(_CAMPAIGNS.c.name == name)).mappings().one()
     level, level_name = campaigns.level(here, row["id"])
     levels = {level: level_id(there, level_name)}
-    n_rows = _insert(here, there, CampaignRow.__table__, [dict(row)], {"level_id": levels})
+    n_rows = _insert(here, there, _CAMPAIGNS, [dict(row)], {"level_id": levels})
     keys: dict[str, dict[int, int]] = {
         "level_id": levels,
         "campaign_id": {row["id"]: campaigns.key(there, name)},
@@ -139,12 +140,12 @@ def _insert(here: Connection, there: Connection, table: Table, rows: list[dict[s
 def _keys_by_frame(
     here: Connection, there: Connection, column: str, ids: list[int], keys: Keys
 ) -> dict[int, int]:
+    """Return the target's keys of labels or candidates, by the source's."""
     table, other = _BY_FRAME[column]
-    names = (table.id, table.frame_id, getattr(table, other))
-    ours = [tuple(row) for row in here.execute(select(*names).where(table.id.in_(ids)))]
-    frames = {row[1] for row in ours}
-    found = there.execute(
-        select(*names).where(table.frame_id.in_(frames), getattr(table, other).in_(keys[other].values()))
-    )
-    theirs = {(row[1], row[2]): row[0] for row in found}
+    frame, group = table.c.frame_id, table.c[other]
+    names = (table.c.id, frame, group)
+    ours = here.execute(select(*names).where(table.c.id.in_(ids))).all()
+    groups = keys[other].values()
+    query = select(*names).where(frame.in_({row[1] for row in ours}), group.in_(groups))
+    theirs = {(row[1], row[2]): row[0] for row in there.execute(query)}
     return {row[0]: theirs[row[1], keys[other][row[2]]] for row in ours}

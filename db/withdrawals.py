@@ -14,6 +14,8 @@ from db.schema import LabelRow, LabelWithdrawalRow, LevelRow
 from db.store import Store
 
 _DIGITS = 2 * ID_BYTES
+_SEVERAL = 20
+"""Rows that are looked at; no frame has labels at so many levels."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,10 @@ def _find(connection: Connection, frame: str, campaign: str | None) -> tuple[int
     if campaign is not None:
         level_id, level = campaigns.level(connection, campaigns.key(connection, campaign))
         query, where = query.where(LabelRow.level_id == level_id), f" at {level}"
-    found = [tuple(row) for row in connection.execute(query.limit(2))]
+    found = [(row[0], row[1], row[2]) for row in connection.execute(query.limit(_SEVERAL))]
     if not found:
         raise InputError(f"frame = {frame!r}: the database has no such label{where}")
-    if len(found) > 1 and found[0][1] != found[1][1]:
+    if len({frame_id for _, frame_id, _ in found}) > 1:
         raise InputError(f"frame = {frame!r}: several frames begin so; give more digits of its id")
     if len(found) > 1:
         levels = " and ".join(repr(level) for _, _, level in found)
