@@ -1,12 +1,14 @@
 """A withdrawn label is where it was and is used no more; a failed one may be tried again."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 from stored_campaign import NAME, failure_of, frame_of, label_of, run_campaign, run_generation
 
 from al_engine.errors import DatabaseError, InputError
 from al_engine.lifecycle import CandidateState
-from al_engine.records import FailureReason, LabelFailure
+from al_engine.records import FailureReason
 from db.dump import canonical_dump
 from db.labels import Recorded
 from db.query import query
@@ -50,13 +52,15 @@ def test_withdrawing_again_or_importing_changes_nothing(whole: Store) -> None:
     assert whole.import_labels(NAME, [(frame, label_of(frame))]) == (0, 1, 0)
     assert canonical_dump(whole, NAME) == before
     for sql in ("UPDATE label_withdrawals SET reason = 'none'", "DELETE FROM label_withdrawals"):
-        with pytest.raises(DatabaseError, match="a withdrawal is never changed"):
-            with whole.database.write() as connection:
-                connection.execute(sa.text(sql))
+        with (
+            pytest.raises(DatabaseError, match="a withdrawal is never changed"),
+            whole.database.write() as connection,
+        ):
+            connection.execute(sa.text(sql))
 
 
 def test_only_one_label_is_meant(whole: Store) -> None:
-    frame = whole.labeled(NAME)[0].frame
+    frame = whole.labeled(NAME, before=1)[0].frame
     run_campaign(whole, 1, name="same level")
     whole.import_labels(None, [(frame, label_of(frame, level="PBE"))])
     for arguments, why in (
@@ -88,9 +92,7 @@ def test_a_try_again_is_counted_and_its_label_is_learned_from(whole: Store) -> N
     assert failed(store, FailureReason.SCF, NAME, 1) == waiting[1:]
     assert failed(store, FailureReason.SCF, "none") == failed(store, FailureReason.CRASH) == []
     (frame,) = store.frames([waiting[1].frame_id])
-    again = LabelFailure(
-        frame.frame_id, failure_of(frame).level_of_theory, FailureReason.TIMEOUT, "slow", 1, 0.5
-    )
+    again = replace(failure_of(frame), reason=FailureReason.TIMEOUT, attempts=1)
     for _ in range(2):  # what comes twice is counted once
         record(store, waiting[1], again)
     (later,) = failed(store, FailureReason.TIMEOUT)
