@@ -110,6 +110,17 @@ class CampaignRow(Base, table="campaigns"):
     created_at: Mapped[str]
 
 
+class LeaseRow(Base, table="leases"):
+    """Who drives a campaign; `expires_at` in seconds since 1970 by the database's clock (`db.leases`)."""
+
+    campaign_id: Mapped[int] = mapped_column(
+        ForeignKey("campaigns.id"), primary_key=True, autoincrement=False
+    )
+    token: Mapped[int]
+    holder: Mapped[str]
+    expires_at: Mapped[float]
+
+
 class ConfigChangeRow(Base, table="config_changes"):
     """A configuration that was replaced."""
 

@@ -22,8 +22,8 @@ from db.rows import stream
 from db.schema import Base, CandidateRow, FrameRow, GenerationRow, LevelRow
 from db.store import Store
 
-_TABLES: Final = Base.metadata.sorted_tables
-"""Parents first."""
+_TABLES: Final = [table for table in Base.metadata.sorted_tables if table.name != "leases"]
+"""Parents first; who drives a campaign here does not drive it there."""
 _CAMPAIGNS, _LABELS, _CANDIDATES = (Base.metadata.tables[n] for n in ("campaigns", "labels", "candidates"))
 _BY_FRAME: Final = {"candidate_id": (_CANDIDATES, "generation_id"), "label_id": (_LABELS, "level_id")}
 """Keys of many rows, which are looked up some at a time: table, and what names a row beside its frame."""

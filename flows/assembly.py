@@ -1,11 +1,12 @@
 """From a campaign's name to its store and configuration; which database is meant."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from al_engine.config import CampaignConfig, stored_config
 from al_engine.errors import InputError
@@ -18,6 +19,10 @@ from db.store import Store
 if TYPE_CHECKING:
     from al_engine.labeling import Labeler
     from al_engine.stages.prepare import Prepared
+
+Guard = Callable[[Any], None]
+"""Called with the connection of every write of this driver; raises where it may not write any more."""
+_guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
 
 DEFAULT_DATABASE = "sqlite:///al_engine.db"
 _SQLITE_FILE = "sqlite:///"
@@ -99,6 +104,16 @@ def look(database_url: str | None = None) -> Iterator[Store | None]:
 
 
 @contextmanager
+def guarded(guard: Guard) -> Iterator[None]:
+    """Have every write of what is assembled inside guarded."""
+    token = _guard.set(guard)
+    try:
+        yield
+    finally:
+        _guard.reset(token)
+
+
+@contextmanager
 def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembly]:
     """Open the database and look the campaign up.
 
@@ -106,6 +121,7 @@ def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembl
         InputError: The database has no such campaign.
     """
     with open_store(database_url) as store:
+        store.database.guard = _guard.get()
         found = store.campaign(campaign)
         if found is None:
             known = ", ".join(store.campaign_names()) or "none"

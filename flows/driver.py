@@ -11,6 +11,7 @@ from al_engine.records import Cost
 from al_engine.stages.plan import End, end_of
 from flows import steps
 from flows.assembly import Assembly, assemble
+from flows.lease import leading
 
 Step = Callable[..., None]
 Call = Callable[..., Any]
@@ -75,7 +76,14 @@ def drive(
     database_url: str | None = None,
     generation: Callable[[str, int, str | None], None] = run_generation,
 ) -> End:
-    """Run generations until the campaign ends; return why it did."""
+    """Run generations until the campaign ends; return why it did. Another driver's end is waited for."""
+    with leading(campaign, database_url):
+        return _drive(campaign, database_url, generation)
+
+
+def _drive(
+    campaign: str, database_url: str | None, generation: Callable[[str, int, str | None], None]
+) -> End:
     while True:
         with assemble(campaign, database_url) as run:
             over = end(run)

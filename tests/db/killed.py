@@ -1,6 +1,6 @@
-"""Work that is killed after some of its statements: `python killed.py upgrade|copy SEED FROM FIRST TO...`.
+"""Work that is killed after some of its writing statements: `python killed.py upgrade|copy SEED FROM FIRST TO...`.
 
-The work on FIRST is left alone and says how many statements there are; that on each TO is killed after a
+The work on FIRST is left alone and says how many there are; that on each TO is killed after a
 random one of them, by SIGKILL in a process of its own. Prints for each what it left: `half` where SQLite's
 journal lies beside it, else `killed`; `whole` where an earlier try on it had left less to do.
 """
@@ -46,9 +46,9 @@ def main(what: str, seed: str, source: str, first: str, *targets: str) -> None:
     n_statements, last = 0, -1
 
     @sa.event.listens_for(sa.Engine, "after_cursor_execute")
-    def count(*_: Any) -> None:
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         nonlocal n_statements
-        n_statements += 1
+        n_statements += not statement.lstrip().startswith(("SELECT", "PRAGMA"))
         if n_statements == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
