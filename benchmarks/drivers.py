@@ -93,7 +93,7 @@ class Driver:
 
     def leads_since(self) -> float | None:
         """When it took the place of another one."""
-        return next((at for _, text, at in self.lines("log") if "this_driver_goes_on_now" in text), None)
+        return next((at for _, text, at in self.lines("log") if "this_driver_goes_on" in text), None)
 
 
 def database(folder: str, server: str | None, trial: str) -> str:
@@ -128,18 +128,8 @@ def main() -> None:
     parser.add_argument("--server", help="A PostgreSQL server instead of SQLite files.")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
-    counts = dict.fromkeys(
-        (
-            "equal_dumps",
-            "failed",
-            "labeled_twice",
-            "takeovers",
-            "labeled_twice_after_a_stop",
-            "refused",
-            "late",
-        ),
-        0,
-    )
+    what = "equal_dumps failed labeled_twice takeovers labeled_twice_after_a_stop refused late"
+    counts = dict.fromkeys(what.split(), 0)
     with tempfile.TemporaryDirectory() as folder:
 
         def start(url: str, name: str) -> Driver:
@@ -179,9 +169,8 @@ def main() -> None:
             counts["equal_dumps"] += dump(url) == expected
             print(f"stop {trial}: {codes}, {counts}", flush=True)
         n = arguments.pairs + arguments.stops
-        print(
-            json.dumps({"pairs": arguments.pairs, "stops": arguments.stops, "seed": arguments.seed} | counts)
-        )
+        asked = {"pairs": arguments.pairs, "stops": arguments.stops, "seed": arguments.seed}
+        print(json.dumps(asked | counts))
         bad = counts["failed"] + counts["labeled_twice"] + counts["late"]
         sys.exit(1 if bad or counts["equal_dumps"] != n else 0)
 

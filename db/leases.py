@@ -22,12 +22,20 @@ from db.store import Store
 
 @dataclass(frozen=True)
 class Lease:
-    """What a driver holds: the campaign, its token, and for how long it holds without a renewal, s."""
+    """What a driver holds.
+
+    Attributes:
+        campaign: Its name, and `campaign_id` its key.
+        token: The number of this holder.
+        seconds: For how long it holds without a renewal.
+        after: The holder before, where that one did not give it back; else empty.
+    """
 
     campaign: str
     campaign_id: int
     token: int
     seconds: float
+    after: str
 
 
 def take(
@@ -45,7 +53,7 @@ def take(
             return str(held_by)
         values = {"token": token + 1, "holder": holder, "expires_at": now + seconds}
         connection.execute(update(LeaseRow).where(this).values(values))
-        return Lease(campaign, campaign_id, token + 1, seconds)
+        return Lease(campaign, campaign_id, token + 1, seconds, held_by)
 
 
 def renew(database: Database, lease: Lease) -> bool:
@@ -57,7 +65,7 @@ def renew(database: Database, lease: Lease) -> bool:
 def give_back(database: Database, lease: Lease) -> None:
     """Let the next driver begin at once."""
     with database.write() as connection:
-        _set(connection, lease, expires_at=0.0)
+        _set(connection, lease, holder="", expires_at=0.0)
 
 
 def check(connection: Connection, lease: Lease) -> None:

@@ -48,8 +48,11 @@ def _wait(campaign: str, database_url: str | None) -> Lease:
         while True:
             found = take(store, campaign, this_process(), LEASE_S, is_dead)
             if isinstance(found, Lease):
-                if told:
-                    log.info("%s: this driver goes on now, after that of process %s", campaign, told)
+                if found.after:
+                    gone = "%s: process %s worked on this campaign and is gone; this driver goes on"
+                    log.info(gone, campaign, found.after)
+                elif told:
+                    log.info("%s: this driver goes on", campaign)
                 return found
             if found != told:
                 log.info("%s: process %s works on this campaign; waiting for its end", campaign, found)

@@ -1,6 +1,6 @@
-"""Work that is killed after some of its writing statements: `python killed.py upgrade|copy SEED FROM FIRST TO...`.
+"""Work that is killed in the middle: `python killed.py upgrade|copy SEED FROM FIRST TO...`.
 
-The work on FIRST is left alone and says how many there are; that on each TO is killed after a
+The work on FIRST is left alone and says how many statements write; that on each TO is killed after a
 random one of them, by SIGKILL in a process of its own. Prints for each what it left: `half` where SQLite's
 journal lies beside it, else `killed`; `whole` where an earlier try on it had left less to do.
 """
