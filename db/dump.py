@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 import numpy as np
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, Table, inspect, select
 
 from al_engine.errors import InputError
 from db import campaigns
 from db.columns import pack
-from db.rows import chunked
+from db.rows import chunked, stream
 from db.schema import (
     AuditDrawRow,
     Base,
@@ -22,6 +23,7 @@ from db.schema import (
     GenerationRow,
     LabelFailureRow,
     LabelRow,
+    LabelWithdrawalRow,
     MetricRow,
     ModelRow,
     StopCriterionRow,
@@ -36,7 +38,7 @@ _OF_GENERATION: Final[tuple[type[Base], ...]] = (
     StopCriterionRow,
 )  # fmt: skip
 _LEFT_OUT: Final = frozenset({
-    "id", "campaign_id", "generation_id", "candidate_id", "level_id",
+    "id", "campaign_id", "generation_id", "candidate_id", "label_id", "level_id",
     "started_at", "closed_at", "created_at", "last_attempt_at", "seconds",
     "message", "attempts", "log", "log_columns",
 })  # fmt: skip
@@ -51,6 +53,23 @@ def canonical_dump(store: Store, campaign: str) -> str:
     """
     with store.database.read() as connection:
         return "".join(line + "\n" for line in sorted(_lines(connection, campaign)))
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What equal dumps have in common: the number of lines and the sum of their SHA-256s, modulo 2^256."""
+
+    n_lines: int
+    total: int
+
+
+def digest(connection: Connection, campaign: str) -> Digest:
+    """Return the digest of a campaign's canonical dump, which is never in memory."""
+    n_lines = total = 0
+    for line in _lines(connection, campaign):
+        n_lines += 1
+        total += int.from_bytes(hashlib.sha256(line.encode()).digest())
+    return Digest(n_lines, total % 2**256)
 
 
 def _lines(connection: Connection, campaign: str) -> Iterator[str]:
@@ -73,8 +92,12 @@ def _lines(connection: Connection, campaign: str) -> Iterator[str]:
     for ids in chunked(campaigns.frame_ids(connection, campaign)):
         frames = select(FrameRow.id.label("frame_id"), *_columns(FrameRow)).where(FrameRow.id.in_(ids))
         yield from _rows(connection, FrameRow, frames)
-        labels = select(*_columns(LabelRow)).where(LabelRow.frame_id.in_(ids), LabelRow.level_id == level_id)
-        yield from _rows(connection, LabelRow, labels)
+        these = (LabelRow.frame_id.in_(ids), LabelRow.level_id == level_id)
+        yield from _rows(connection, LabelRow, select(*_columns(LabelRow)).where(*these))
+        withdrawn = select(LabelRow.frame_id, *_columns(LabelWithdrawalRow)).join_from(
+            LabelWithdrawalRow, LabelRow
+        )
+        yield from _rows(connection, LabelWithdrawalRow, withdrawn.where(*these))
 
 
 def _generation(table: type[Base]) -> Any:
@@ -86,8 +109,9 @@ def _columns(table: type[Base]) -> list[Any]:
 
 
 def _rows(connection: Connection, table: type[Base], query: Any) -> Iterator[str]:
-    for row in connection.execute(query).mappings():
-        yield _line(table.__tablename__, dict(row))
+    for some in stream(connection, query, cast(Table, table.__table__)):
+        for row in some:
+            yield _line(table.__tablename__, row)
 
 
 def _line(table: str, values: dict[str, Any]) -> str:

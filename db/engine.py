@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -90,6 +90,8 @@ class Database:
             DatabaseError: Not a URL, an unknown scheme, a missing folder or driver.
         """
         self.url: Final = masked(url)
+        self.guard: Callable[[Connection], None] | None = None
+        """Called at the beginning of every writing transaction; may refuse it."""
         parsed = _parse(url)
         query = [parsed.query.get(key, "") for key in _SECRETS]
         self._secrets = [str(secret) for secret in (parsed.password, *query) if secret]
@@ -118,11 +120,21 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Give a connection to read from; all its statements see the database as it is now."""
+        with self.read() as connection:
+            if not self.is_sqlite:  # whose transactions are like that
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection in a transaction that holds the write lock and is committed at the end."""
         with self._translated(), self._engine.connect() as plain:
             connection = plain.execution_options(writes=True)
             with connection.begin():
+                if self.guard is not None:
+                    self.guard(connection)
                 yield connection
 
     @contextmanager

@@ -11,7 +11,7 @@ from sqlalchemy.sql.expression import column
 from al_engine.errors import DatabaseError
 from db.engine import Database
 
-HEAD: Final = "0003"
+HEAD: Final = "0005"
 """The newest revision in `migrations/versions`."""
 VERSION_TABLE: Final = "al_engine_version"
 """Not alembic's default: Prefect's tables may live in the same database."""
@@ -27,6 +27,26 @@ def current(connection: Connection) -> str | None:
     return connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
 
 
+def revision_of(database: Database) -> str | None:
+    """Return the revision of a database as it is; None for an empty one.
+
+    Raises:
+        DatabaseError: It is unknown: a newer program wrote this database.
+    """
+    with database.read() as connection:
+        return _known(database, current(connection))
+
+
+def _known(database: Database, revision: str | None) -> str | None:
+    known = [path.name[:4] for path in (_FOLDER / "versions").glob("[0-9]*.py")]
+    if revision is not None and revision not in known:
+        raise DatabaseError(
+            f"database = {database.url!r}: has schema revision {revision!r}, this al-engine knows "
+            f"up to {HEAD!r}; install a newer al-engine: pip install --upgrade al-engine"
+        )
+    return revision
+
+
 def upgrade(database: Database) -> None:
     """Create the schema, or upgrade an older one, in one transaction; processes wait for each other.
 
@@ -39,15 +59,8 @@ def upgrade(database: Database) -> None:
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        revision = current(connection)
-        if revision == HEAD:
+        if _known(database, current(connection)) == HEAD:
             return
-        known = [path.name[:4] for path in (_FOLDER / "versions").glob("[0-9]*.py")]
-        if revision is not None and revision not in known:
-            raise DatabaseError(
-                f"database = {database.url!r}: has schema revision {revision!r}, this al-engine knows "
-                f"up to {HEAD!r}; install a newer al-engine"
-            )
         from alembic import command
         from alembic.config import Config
 

@@ -73,7 +73,7 @@ _NUMBERS: Final = {
 }
 """Columns by the keys of an expression: their names without unit, `force_sd` for the largest."""
 _WORDS: Final = {
-    "status": tuple(state.value for state in CandidateState),
+    "status": (*(state.value for state in CandidateState), "withdrawn"),
     "reason": tuple(origin.value for origin in Origin),
     "split": ("train", "audit"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, exists, select, update
 
 from al_engine.errors import InputError, StateError
 from al_engine.frames import Frame
@@ -15,7 +15,16 @@ from db.columns import utc_now
 from db.frames import FRAME_COLUMNS, frame_of, put_frames
 from db.labels import LABEL_COLUMNS, Recorded, put_labels
 from db.rows import insert_new
-from db.schema import CampaignRow, CandidateRow, FrameRow, GenerationRow, LabelFailureRow, LabelRow, LevelRow
+from db.schema import (
+    CampaignRow,
+    CandidateRow,
+    FrameRow,
+    GenerationRow,
+    LabelFailureRow,
+    LabelRow,
+    LabelWithdrawalRow,
+    LevelRow,
+)
 
 
 def record(connection: Connection, campaign: str, number: int, result: Label | LabelFailure) -> Recorded:
@@ -112,7 +121,7 @@ def adopt_known_labels(connection: Connection, campaign: str, generation_ids: Se
 
 
 def labeled(connection: Connection, campaign: str, before: int | None) -> list[LabeledFrame]:
-    """Return the labeled frames of a campaign by frame id, each once.
+    """Return the labeled frames of a campaign by frame id, each once, without withdrawn labels.
 
     Where it is there twice, it counts as what the campaign itself made of it, then as it came in first.
     """
@@ -128,6 +137,7 @@ def labeled(connection: Connection, campaign: str, before: int | None) -> list[L
         .join(FrameRow, FrameRow.id == CandidateRow.frame_id)
         .join(LabelRow, (LabelRow.frame_id == CandidateRow.frame_id) & (LabelRow.level_id == LevelRow.id))
         .where(CampaignRow.id == campaign_id, CandidateRow.state == CandidateState.LABELED)
+        .where(~exists().where(LabelWithdrawalRow.label_id == LabelRow.id))
         .order_by(CandidateRow.frame_id, CandidateRow.origin == Origin.IMPORTED, GenerationRow.number)
     )  # fmt: skip
     if before is not None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, insert, inspect, select
+from sqlalchemy import Connection, LargeBinary, Select, Table, insert, inspect, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from al_engine.errors import DatabaseError
 from db.schema import Base
 
 if TYPE_CHECKING:
@@ -25,6 +26,23 @@ def chunked(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
     """Yield the items in order, `size` at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def stream(connection: Connection, query: Select[Any], table: Table) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows of a table, some at a time, so that a database larger than the memory can be read.
+
+    Raises:
+        DatabaseError: A value that cannot be read.
+    """
+    has_files = any(type(column.type) is LargeBinary for column in table.columns)
+    options = {"yield_per": 1 if has_files else CHUNK // 5}
+    try:
+        for some in connection.execute(query, execution_options=options).mappings().partitions():
+            yield [dict(row) for row in some]
+    except (ValueError, LookupError) as error:
+        raise DatabaseError(
+            f"a row of {table.name} is damaged ({error}); al-engine verify finds it"
+        ) from None
 
 
 def insert_new(

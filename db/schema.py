@@ -91,6 +91,14 @@ class LabelConflictRow(Base, table="label_conflicts"):
     created_at: Mapped[str]
 
 
+class LabelWithdrawalRow(Base, table="label_withdrawals"):
+    """A label that turned out wrong, and is used no more. Never changed or deleted (trigger)."""
+
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True, autoincrement=False)
+    reason: Mapped[str]
+    created_at: Mapped[str]
+
+
 class CampaignRow(Base, table="campaigns"):
     """A campaign; its configuration as it is now."""
 
@@ -100,6 +108,17 @@ class CampaignRow(Base, table="campaigns"):
     config: Mapped[str]
     environment: Mapped[str]
     created_at: Mapped[str]
+
+
+class LeaseRow(Base, table="leases"):
+    """Who drives a campaign; `expires_at` in seconds since 1970 by the database's clock (`db.leases`)."""
+
+    campaign_id: Mapped[int] = mapped_column(
+        ForeignKey("campaigns.id"), primary_key=True, autoincrement=False
+    )
+    token: Mapped[int]
+    holder: Mapped[str]
+    expires_at: Mapped[float]
 
 
 class ConfigChangeRow(Base, table="config_changes"):

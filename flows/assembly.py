@@ -1,22 +1,28 @@
 """From a campaign's name to its store and configuration; which database is meant."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from al_engine.config import CampaignConfig, stored_config
 from al_engine.errors import InputError
 from al_engine.lifecycle import GenerationState
 from al_engine.records import Campaign
 from db.engine import Database, masked
-from db.migrate import HEAD, current
+from db.migrate import HEAD, revision_of
 from db.store import Store
 
 if TYPE_CHECKING:
+    from al_engine.labeling import Labeler
     from al_engine.stages.prepare import Prepared
+
+Guard = Callable[[Any], None]
+"""Called with the connection of every write of this driver; raises where it may not write any more."""
+_guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
 
 DEFAULT_DATABASE = "sqlite:///al_engine.db"
 _SQLITE_FILE = "sqlite:///"
@@ -49,11 +55,31 @@ def open_store(database_url: str | None = None) -> Store:
     Raises:
         InputError: It is an SQLite file that does not exist.
     """
-    url = database_address(database_url)
-    path = url.removeprefix(_SQLITE_FILE)
-    if path != url and not path.startswith("file:") and not Path(path).exists():
+    return Store.open(_existing(database_address(database_url)))
+
+
+def revision(database_url: str | None = None) -> tuple[str, str | None]:
+    """Return the shown URL and the schema revision of a database that is there; nothing is changed.
+
+    Raises:
+        InputError: It is an SQLite file that does not exist, or a newer al-engine wrote it.
+    """
+    database = Database(_existing(database_address(database_url)))
+    try:
+        return database.url, revision_of(database)
+    finally:
+        database.close()
+
+
+def _existing(url: str) -> str:
+    if _lacks_file(url):
         raise InputError(f"database = {url!r}: there is no such file; al-engine run makes it")
-    return Store.open(url)
+    return url
+
+
+def _lacks_file(url: str) -> bool:
+    path = url.removeprefix(_SQLITE_FILE)
+    return path != url and not path.startswith("file:") and not Path(path).exists()
 
 
 @contextmanager
@@ -64,18 +90,27 @@ def look(database_url: str | None = None) -> Iterator[Store | None]:
         InputError: It does not answer, or has another schema.
     """
     url = database_address(database_url)
-    database, path = Database(url), url.removeprefix(_SQLITE_FILE)
-    if path != url and not path.startswith("file:") and not Path(path).exists():
+    database = Database(url)
+    if _lacks_file(url):
         yield None
         return
     try:
-        with database.read() as connection:
-            revision = current(connection)
-        if revision not in (None, HEAD):
-            raise InputError(f"database = {database.url!r}: its schema is {revision!r} instead of {HEAD!r}")
-        yield Store(database) if revision else None
+        found = revision_of(database)
+        if found not in (None, HEAD):
+            raise InputError(f"database = {database.url!r}: its schema is {found!r}; al-engine db upgrade")
+        yield Store(database) if found else None
     finally:
         database.close()
+
+
+@contextmanager
+def guarded(guard: Guard) -> Iterator[None]:
+    """Have every write of what is assembled inside guarded."""
+    token = _guard.set(guard)
+    try:
+        yield
+    finally:
+        _guard.reset(token)
 
 
 @contextmanager
@@ -86,6 +121,7 @@ def assemble(campaign: str, database_url: str | None = None) -> Iterator[Assembl
         InputError: The database has no such campaign.
     """
     with open_store(database_url) as store:
+        store.database.guard = _guard.get()
         found = store.campaign(campaign)
         if found is None:
             known = ", ".join(store.campaign_names()) or "none"
@@ -139,8 +175,8 @@ def check(config: CampaignConfig, file: Path, store: Store | None) -> "Prepared"
     return Prepared(replace(stored, config=changed.model_dump_json()), starts)
 
 
-def check_labeler(run: Assembly) -> None:
-    """Raise unless this machine labels as the campaign's labels were made.
+def check_labeler(run: Assembly) -> "Labeler":
+    """Return the campaign's labeler; raise unless this machine labels as its labels were made.
 
     Raises:
         CalculatorUnavailableError: Names what has to be installed.
@@ -148,7 +184,7 @@ def check_labeler(run: Assembly) -> None:
     from al_engine.labeling import Labeler, check_reference
 
     check_reference(run.config.reference, run.store.frames(run.campaign.start_frame_ids))
-    Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
+    return Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
 
 
 def shareable(url: str) -> str | None:

@@ -1,7 +1,5 @@
 """Flow `campaign`: generations until it converged or its budget is spent. The store is the only memory."""
 
-import os
-import socket
 from typing import Any
 
 from prefect import flow, tags
@@ -19,11 +17,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Completed, Crashed
 
-from al_engine.errors import InputError
 from al_engine.stages.plan import End
 from flows.assembly import assemble
 from flows.driver import drive, end
 from flows.generation import generation
+from flows.processes import is_dead, this_process
 
 _OPEN = [
     StateType.SCHEDULED,
@@ -70,11 +68,7 @@ def run_campaign(name: str, database_url: str | None) -> End:
 
 
 def close_dead_runs(name: str) -> int:
-    """Set Crashed what dead processes of this machine left running; return how many runs that were.
-
-    Raises:
-        InputError: A process that is alive runs this campaign.
-    """
+    """Set Crashed what dead processes of this machine left running; return how many runs that were."""
     tagged, kinds = [_campaign_tag(name)], _OPEN
     flow_filter = FlowRunFilter(
         tags=FlowRunFilterTags(all_=tagged),
@@ -100,26 +94,9 @@ def _campaign_tag(name: str) -> str:
 
 
 def _process_tag() -> str:
-    return f"process:{socket.gethostname()}:{os.getpid()}"
+    return f"process:{this_process()}"
 
 
 def _dead(tags_of_run: list[str]) -> bool:
-    """Whether the process that ran it is gone; one on another machine is left alone.
-
-    Raises:
-        InputError: It is alive.
-    """
-    for tag in tags_of_run:
-        kind, _, process = tag.partition(":")
-        host, _, pid = process.rpartition(":")
-        if kind == "process" and host == socket.gethostname():
-            if int(pid) == os.getpid():
-                return True  # an earlier process with our number: we have not started
-            try:
-                os.kill(int(pid), 0)
-            except ProcessLookupError:
-                return True
-            except PermissionError:
-                pass
-            raise InputError(f"process {pid} runs this campaign now; wait for it or end it first")
-    return False
+    """Whether the process that ran it is gone."""
+    return any(is_dead(tag.removeprefix("process:")) for tag in tags_of_run if tag.startswith("process:"))

@@ -12,6 +12,7 @@ from al_engine.stages.plan import End, end_of
 from db.ledger import costs
 from flows import steps
 from flows.assembly import Assembly, assemble
+from flows.lease import leading
 
 Step = Callable[..., None]
 Call = Callable[..., Any]
@@ -111,6 +112,8 @@ def drive(
 ) -> End:
     """Run generations until the campaign ends, or this run has to; return why it did.
 
+    Another driver's end is waited for.
+
     Args:
         campaign: Its name.
         database_url: Where it is stored.
@@ -118,6 +121,11 @@ def drive(
         began: When the wall time began, Unix time; default: now.
     """
     began = time.time() if began is None else began
+    with leading(campaign, database_url):
+        return _drive(campaign, database_url, generation, began)
+
+
+def _drive(campaign: str, database_url: str | None, generation: Callable[..., None], began: float) -> End:
     while True:
         with assemble(campaign, database_url) as run:
             hours = run.config.wall_time_h

@@ -11,7 +11,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from al_engine.errors import AlEngineError, InputError
-from flows.cli import files, look, machine, report, run, start, why
+from flows.cli import databases, files, labels, look, machine, report, run, start, why
 
 
 def _version() -> str:
@@ -33,6 +33,9 @@ for command in (
 ):  # fmt: skip
     app.command(command)
 app.command(files.import_, name="import")
+app.command(databases.copy)
+for group in (labels.app, databases.app):
+    app.command(group)
 
 
 def execute(arguments: Sequence[str]) -> int:

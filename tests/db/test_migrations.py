@@ -9,18 +9,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from killed import killed
 from stored_campaign import NAME, run_generation
 
 import db.migrations
 from al_engine.errors import DatabaseError
 from db.dump import canonical_dump
 from db.engine import Database
-from db.migrate import HEAD, VERSION_TABLE, current, upgrade
+from db.migrate import HEAD, VERSION_TABLE, current, revision_of, upgrade
 from db.schema import Base
 from db.store import Store
 from db.verify import verify
 
 FIXTURES = Path(__file__).parent / "fixtures"
+N_KILLS = 6
 
 
 def revisions() -> list[str]:
@@ -60,7 +62,7 @@ def test_a_newer_database_is_refused(store: Store, url: str) -> None:
     with store.database.write() as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(
-        DatabaseError, match="schema revision '9999', this al-engine knows up to '0003'"
+        DatabaseError, match="schema revision '9999', this al-engine knows up to '0005'"
     ) as caught:
         Store.open(url)
     assert "s3cret" not in str(caught.value)
@@ -77,6 +79,24 @@ def test_a_failed_upgrade_leaves_nothing(empty_url: str) -> None:
         connection.execute(sa.text("DROP TABLE walkers"))
     upgrade(database)
     database.close()
+
+
+@pytest.mark.parametrize("revision", [r for r in revisions() if r != HEAD])
+def test_an_upgrade_that_is_killed_leaves_the_old_file_or_the_new_one(revision: str, tmp_path: Path) -> None:
+    old = FIXTURES / f"revision_{revision}.db"
+    urls = [f"sqlite:///{tmp_path}/{i}.db" for i in range(N_KILLS + 1)]
+    for i in range(N_KILLS + 1):
+        shutil.copy(old, tmp_path / f"{i}.db")
+    left = killed("upgrade", int(revision), "", *urls)
+    assert len(left) == N_KILLS
+    assert "half" in left
+    for url in urls:
+        database = Database(url)
+        assert revision_of(database) in (revision, HEAD)
+        database.close()
+        with Store.open(url) as store:
+            assert canonical_dump(store, NAME) == (FIXTURES / "campaign.dump").read_text()
+            assert verify(store, NAME) == []
 
 
 @pytest.fixture

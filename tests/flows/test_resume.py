@@ -4,7 +4,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -111,7 +110,10 @@ def test_a_training_that_is_killed_goes_on_where_it_was(
 
 def test_two_drivers_at_once_do_the_campaign_once(undisturbed: str, tmp_path: Path):
     url = fresh(tmp_path / "run")
-    drivers = [subprocess.Popen([sys.executable, "-c", DRIVE, url], env=environment()) for _ in range(2)]
-    time.sleep(0.1)
-    assert [driver.wait(300) for driver in drivers] == [0, 0]
+    line = [sys.executable, "-c", f"import logging; logging.basicConfig(level=logging.INFO); {DRIVE}", url]
+    drivers = [subprocess.Popen(line, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = "".join(driver.communicate(timeout=300)[1] for driver in drivers)
+    assert [driver.returncode for driver in drivers] == [0, 0]
+    assert said.count("works on this campaign; waiting for its end") == 1
+    assert said.count("trained 3 networks") == said.count(" with 9 labels done") == 2  # generations
     assert dump(url) == undisturbed

@@ -1,0 +1,113 @@
+"""A withdrawn label is where it was and is used no more; a failed one may be tried again."""
+
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from stored_campaign import NAME, failure_of, frame_of, label_of, run_campaign, run_generation
+
+from al_engine.errors import DatabaseError, InputError
+from al_engine.lifecycle import CandidateState
+from al_engine.records import FailureReason
+from db.dump import canonical_dump
+from db.labels import Recorded
+from db.query import query
+from db.retries import FailedCandidate, failed, record
+from db.store import Store
+from db.verify import verify
+from db.withdrawals import withdraw
+
+
+def test_a_withdrawn_label_is_out_of_all_that_comes_later(whole: Store) -> None:
+    store, before = whole, canonical_dump(whole, NAME)
+    trained_on, models = store.labeled(NAME), [store.model(NAME, g) for g in (0, 1)]
+    frame = trained_on[0].frame
+    done = withdraw(store, frame.frame_id, "wrong spin", NAME)
+    assert (done.frame_id, done.reason, done.is_new) == (frame.frame_id, "wrong spin", True)
+    left = {item.frame.frame_id for item in store.labeled(NAME)}
+    assert left == {item.frame.frame_id for item in trained_on} - {frame.frame_id}
+    assert verify(store, NAME) == []
+    for number in (0, 1):
+        assert str(store.model(NAME, number)) == str(models[number])
+    (row,) = query(store, "status=withdrawn", NAME)
+    assert row.frame_id == frame.frame_id
+    assert row.energy_ev == trained_on[0].label.energy
+    assert {row.frame_id for row in query(store, "", NAME)} == left
+    new = set(canonical_dump(store, NAME).splitlines()) - set(before.splitlines())
+    assert set(before.splitlines()) < set(canonical_dump(store, NAME).splitlines())
+    assert [line.split('"')[1] for line in new] == ["label_withdrawals"]
+    run_generation(store, 2)
+    model = store.model(NAME, 2)
+    assert model is not None
+    assert frame.frame_id not in {item.frame_id for item in model.training_set}
+    assert verify(store, NAME) == []
+
+
+def test_withdrawing_again_or_importing_changes_nothing(whole: Store) -> None:
+    frame = whole.labeled(NAME)[0].frame
+    withdraw(whole, frame.frame_id, "wrong spin")
+    before = canonical_dump(whole, NAME)
+    again = withdraw(whole, frame.frame_id[:9], "another reason")
+    assert (again.frame_id, again.reason, again.is_new) == (frame.frame_id, "wrong spin", False)
+    assert whole.import_labels(NAME, [(frame, label_of(frame))]) == (0, 1, 0)
+    assert canonical_dump(whole, NAME) == before
+    for sql in ("UPDATE label_withdrawals SET reason = 'none'", "DELETE FROM label_withdrawals"):
+        with (
+            pytest.raises(DatabaseError, match="a withdrawal is never changed"),
+            whole.database.write() as connection,
+        ):
+            connection.execute(sa.text(sql))
+
+
+def test_only_one_label_is_meant(whole: Store) -> None:
+    frame = whole.labeled(NAME, before=1)[0].frame
+    run_campaign(whole, 1, name="same level")
+    whole.import_labels(None, [(frame, label_of(frame, level="PBE"))])
+    for arguments, why in (
+        (("0" * 64, "x"), "no such label"),
+        (("", "x"), "several frames begin so"),
+        (("xyz", "x"), "a frame id has 64"),
+        ((frame.frame_id, " "), "say why"),
+        ((frame.frame_id, "x"), "it has labels at .* and .*; say --campaign"),
+        ((frame.frame_id, "x", "none"), "no such campaign"),
+    ):
+        with pytest.raises(InputError, match=why):
+            withdraw(whole, *arguments)
+    withdraw(whole, frame.frame_id, "x", NAME)
+    rows = query(whole, "status=withdrawn")
+    assert {row.campaign for row in rows} == {NAME, "same level"}, "a label is wrong wherever it is used"
+    lone = frame_of(77, [1])
+    whole.import_labels(None, [(lone, label_of(lone))])
+    withdraw(whole, lone.frame_id, "x")
+    assert [row.frame_id for row in query(whole, "status=withdrawn,H=1,natoms=1")] == [lone.frame_id]
+
+
+def test_a_try_again_is_counted_and_its_label_is_learned_from(whole: Store) -> None:
+    store, closed = whole, whole.generations(NAME)
+    waiting = failed(store, FailureReason.SCF)
+    assert [(item.campaign, item.generation, item.attempts) for item in waiting] == [
+        (NAME, 0, 2),
+        (NAME, 1, 2),
+    ]
+    assert failed(store, FailureReason.SCF, NAME, 1) == waiting[1:]
+    assert failed(store, FailureReason.SCF, "none") == failed(store, FailureReason.CRASH) == []
+    (frame,) = store.frames([waiting[1].frame_id])
+    again = replace(failure_of(frame), reason=FailureReason.TIMEOUT, attempts=1)
+    for _ in range(2):  # what comes twice is counted once
+        record(store, waiting[1], again)
+    (later,) = failed(store, FailureReason.TIMEOUT)
+    assert later == FailedCandidate(NAME, 1, frame.frame_id, 3)
+    for _ in range(2):
+        record(store, later, label_of(frame))
+    assert failed(store, FailureReason.TIMEOUT) == []
+    assert frame.frame_id in {item.frame.frame_id for item in store.labeled(NAME, before=2)}
+    states = {c.frame_id: c.state for c in store.candidates(NAME, 1)}
+    assert states[frame.frame_id] is CandidateState.LABELED
+    with store.database.read() as connection:
+        rows = connection.execute(
+            sa.text("SELECT reason, attempts FROM label_failures ORDER BY attempts")
+        ).all()
+    assert [tuple(row) for row in rows] == [("scf", 2), ("timeout", 3)], "the history stays"
+    assert store.generations(NAME) == closed
+    assert verify(store, NAME) == []
+    assert store.record_result(NAME, 1, label_of(frame)) is Recorded.KNOWN
