@@ -102,7 +102,7 @@ max_generations: {max_generations}  # with a model; the initial one is not count
 budget:
   labels: null  # at most so many labels in all; null: no limit
   hours: null  # at most so many hours of all stages together
-wall_time_h: null  # a run stops after it, to go on later; minutes less than the limit of a queue
+wall_time_h: null  # a run stops after it, to go on later; a bit less than a queue allows
 test_set: null  # a labeled file, evaluated each generation and never trained on
 device: {device}  # or cpu, cuda
 n_threads: null  # of the networks; null: 1 for small frames, else up to 4. Stored
