@@ -41,12 +41,8 @@ def run_generation(campaign: str, number: int, database_url: str | None = None, 
             case GenerationState.EXPLORED:
                 after = [call(steps.select, after, **here)]
             case GenerationState.SELECTED if missing:
-                started, size = time.perf_counter(), run.config.labeling.chunk_size
-                chunks = [missing[i : i + size] for i in range(0, len(missing), size)]
-                after = [
-                    call(steps.label, after, chunk=chunk, frame_ids=ids, **here)
-                    for chunk, ids in enumerate(chunks)
-                ]
+                started = time.perf_counter()
+                after = label_missing(run.config.labeling.chunk_size, missing, call, after, **here)
                 seconds, n_labels = time.perf_counter() - started, len(missing)
                 cost = replace(cost, seconds=cost.seconds + seconds, n_labels=cost.n_labels + n_labels)
             case GenerationState.SELECTED if undecided:
@@ -60,6 +56,14 @@ def run_generation(campaign: str, number: int, database_url: str | None = None, 
                 return
             case state:
                 raise StateError(f"generation {number} of {campaign!r} cannot go on: {state or 'missing'}")
+
+
+def label_missing(
+    size: int, frame_ids: Sequence[str], call: Call, after: Sequence[Any] = (), **here: Any
+) -> list[Any]:
+    """Label these frames in chunks of this size; return what others can come after."""
+    chunks = [frame_ids[i : i + size] for i in range(0, len(frame_ids), size)]
+    return [call(steps.label, after, chunk=chunk, frame_ids=ids, **here) for chunk, ids in enumerate(chunks)]
 
 
 def end(run: Assembly) -> End | None:

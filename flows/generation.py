@@ -1,13 +1,18 @@
 """Sub-flow `generation`: what one generation of a campaign still lacks."""
 
+from typing import Any
+
 from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from flows.driver import run_generation
+from flows.ending import CancelledError
 from flows.tasks import as_task
 
 
 @flow(name="generation", flow_run_name="{campaign}, generation {generation}", persist_result=False)
-def generation(campaign: str, generation: int, database_url: str | None = None) -> None:
+def generation(campaign: str, generation: int, database_url: str | None = None) -> State[Any] | None:
     """Train, explore, select, label and close one generation of a campaign.
 
     Args:
@@ -15,4 +20,8 @@ def generation(campaign: str, generation: int, database_url: str | None = None) 
         generation: Its number; 0 is the initial one, without a model.
         database_url: Where the campaign is stored; default: AL_ENGINE_DATABASE.
     """
-    run_generation(campaign, generation, database_url, call=as_task)
+    try:
+        run_generation(campaign, generation, database_url, call=as_task)
+    except CancelledError:
+        return Cancelled()
+    return None

@@ -1,0 +1,35 @@
+"""The flows as Prefect deployments, which the UI starts from a form, and the work pool that they run in."""
+
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.flows import EntrypointType
+
+from flows.campaign import campaign
+from flows.labels import label
+
+POOL = "local"
+
+
+def deploy() -> list[str]:
+    """Register the flows with the Prefect server, again where they are; return the deployments' names.
+
+    A worker imports them from the al-engine that is installed where it runs.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            client.create_work_pool(
+                WorkPoolCreate(name=POOL, type="process", description="Campaigns on this machine"),
+            )
+        except ObjectAlreadyExists:
+            pass
+    names, flows = [], (campaign, label)
+    for item in flows:
+        found: Any = item.to_deployment(
+            name=POOL, work_pool_name=POOL, entrypoint_type=EntrypointType.MODULE_PATH
+        )
+        found.apply()
+        names.append(f"{item.name}/{POOL}")
+    return names
