@@ -34,8 +34,14 @@ _STATE_NAMES = {
 }
 
 
-@flow(name="campaign", persist_result=False)
+@flow(
+    name="campaign",
+    persist_result=False,
+    description="Runs a campaign to its end, from wherever it is: a new one and a stored one alike. Give a "
+    "campaign file, or a structure or SMILES string, or the name of a campaign that the database has.",
+)
 def campaign(
+    *,
     config_file: str | None = None,
     structure: str | None = None,
     smiles: str | None = None,
@@ -50,9 +56,7 @@ def campaign(
     max_generations: PositiveInt | None = None,
     database_url: str | None = None,
 ) -> State[Any]:
-    """Run a campaign to its end, from wherever it is: a new one and a stored one alike.
-
-    Give a campaign file, or a structure or SMILES string, or the name of a campaign that the database has.
+    """Run a campaign to its end, from wherever it is.
 
     Args:
         config_file: Absolute path of a campaign file (al-engine init writes one). It says everything but
@@ -70,8 +74,8 @@ def campaign(
         tolerance_ev_per_ang: A frame fails where a force component is wrong by more, in eV/Å.
         budget_labels: At most so many labels in all; empty: no limit.
         max_generations: Generations with a model; empty: 3, or what the campaign file says.
-        database_url: SQLAlchemy URL, of SQLite with an absolute path (sqlite:////home/me/al_engine.db); empty:
-            the database of the worker. A password belongs in AL_ENGINE_DATABASE, not here.
+        database_url: SQLAlchemy URL, of SQLite with an absolute path (sqlite:////home/me/al_engine.db);
+            empty: the database of the worker. A password belongs in AL_ENGINE_DATABASE, not here.
     """
     form = Form(
         structure=structure, smiles=smiles, name=name, method=method, charge=charge,

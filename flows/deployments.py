@@ -1,11 +1,12 @@
 """The flows as Prefect deployments, which the UI starts from a form, and the work pool that they run in."""
 
+import contextlib
 from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.flows import EntrypointType
+from prefect.types.entrypoint import EntrypointType
 
 from flows.campaign import campaign
 from flows.labels import label
@@ -18,13 +19,8 @@ def deploy() -> list[str]:
 
     A worker imports them from the al-engine that is installed where it runs.
     """
-    with get_client(sync_client=True) as client:
-        try:
-            client.create_work_pool(
-                WorkPoolCreate(name=POOL, type="process", description="Campaigns on this machine"),
-            )
-        except ObjectAlreadyExists:
-            pass
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     names, flows = [], (campaign, label)
     for item in flows:
         found: Any = item.to_deployment(
@@ -33,3 +29,9 @@ def deploy() -> list[str]:
         found.apply()
         names.append(f"{item.name}/{POOL}")
     return names
+
+
+def is_deployed() -> bool:
+    """Whether the Prefect server has the work pool of these deployments."""
+    with get_client(sync_client=True) as client:
+        return any(pool.name == POOL for pool in client.read_work_pools())

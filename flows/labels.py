@@ -14,14 +14,18 @@ from flows.ending import ending
 from flows.tasks import as_task
 
 
-@flow(name="label", persist_result=False)
+@flow(
+    name="label",
+    persist_result=False,
+    description="Computes the labels that the newest generation of a campaign still lacks.",
+)
 def label(campaign: str, database_url: str | None = None) -> State[Any]:
     """Compute the labels that the newest generation of a campaign still lacks; the rest is left alone.
 
     Args:
         campaign: Its name in the database.
-        database_url: SQLAlchemy URL, of SQLite with an absolute path (sqlite:////home/me/al_engine.db); empty:
-            the database of the worker. A password belongs in AL_ENGINE_DATABASE, not here.
+        database_url: SQLAlchemy URL, of SQLite with an absolute path (sqlite:////home/me/al_engine.db);
+            empty: the database of the worker. A password belongs in AL_ENGINE_DATABASE, not here.
     """
 
     def work() -> State[Any]:

@@ -10,6 +10,7 @@ import time
 from al_engine.lifecycle import CandidateState
 from al_engine.records import Cost, TrainedModel
 from flows.assembly import Assembly, assemble
+from flows.locks import only_training
 from flows.progress import progress_of
 
 log = logging.getLogger("al_engine.campaign")
@@ -49,8 +50,8 @@ def train(campaign: str, generation: int, database_url: str | None = None) -> No
     from al_engine.training.state import Checkpoints
     from db.training_states import keep, kept
 
-    started = time.perf_counter()
-    with assemble(campaign, database_url) as run:
+    with assemble(campaign, database_url) as run, only_training(run.config.device):
+        started = time.perf_counter()
         save = functools.partial(keep, run.store, campaign, generation)
         checkpoints = Checkpoints(save, kept(run.store, campaign, generation), CHECKPOINT_EVERY_S)
         labeled = run.store.labeled(campaign, before=generation)

@@ -11,7 +11,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from al_engine.errors import AlEngineError, InputError
-from flows.cli import files, look, machine, run, start
+from flows.cli import deploy, files, look, machine, run, start
 
 
 def _version() -> str:
@@ -29,7 +29,7 @@ app = App(
 )
 for command in (
     start.init, run.run, look.status, look.query, look.verify, files.export, files.potential,
-    files.fit, files.evaluate, machine.doctor, machine.server,
+    files.fit, files.evaluate, machine.doctor, machine.server, deploy.deploy, deploy.worker,
 ):  # fmt: skip
     app.command(command)
 app.command(files.import_, name="import")
