@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from al_engine.config import Stop
 from al_engine.errors import ConfigError, InputError
-from al_engine.extxyz import to_extxyz
-from al_engine.frames import Frame
 from al_engine.samplers import Langevin
-from al_engine.smiles import frame_from_smiles
-from al_engine.structures import read_structure
+
+if TYPE_CHECKING:
+    from al_engine.frames import Frame
 
 Method = Literal["GFN2-xTB", "GFN1-xTB", "EMT"]
 
@@ -59,6 +58,8 @@ def write_campaign(form: Form, folder: Path) -> Path:
     Raises:
         InputError: The form has no structure or two, or it cannot be read.
     """
+    from al_engine.extxyz import to_extxyz
+
     frame = _frame(form)
     name, structure = form.name or frame.formula, form.structure
     if structure is None:
@@ -91,6 +92,10 @@ def in_words_of_form(error: ConfigError) -> InputError:
 
 
 def _frame(form: Form) -> Frame:
+    """Read or make the structure that a form names."""
+    from al_engine.smiles import frame_from_smiles
+    from al_engine.structures import read_structure
+
     if form.structure is not None and form.smiles is not None:
         raise InputError(f"smiles = {form.smiles!r}: give a structure file or a SMILES string, not both")
     if form.smiles is not None:

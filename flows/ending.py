@@ -1,7 +1,9 @@
 """How a run ends before its time: with one line that says what failed, or cancelled by a person."""
 
 import contextvars
+import select
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,15 +12,16 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
-from prefect.exceptions import CancelledRun
+from prefect.exceptions import CancelledRun, TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Failed
 
 from al_engine.errors import AlEngineError
 
 POLL_EVERY_S = 2.0
-PATIENCE_S = 15.0
+PATIENCE_S = 8.0
 """How long a run may take to end before it is told again."""
+_KEPT = "Cancelled; what was done is kept. Run it again to go on."
 
 
 class CancelledError(KeyboardInterrupt):
@@ -33,7 +36,11 @@ def ending(work: Callable[[], State[Any]]) -> State[Any]:
     except AlEngineError as error:
         return Failed(message=" ".join(str(error).split()), data=error)
     except (CancelledError, CancelledRun):
-        return Cancelled(message="Cancelled; everything done so far is kept. Run it again to go on.")
+        return Cancelled(message=_KEPT)
+    except TerminationSignal:  # a worker cancels in this way; others just end the process
+        if _is_cancelled(UUID(flow_run.get_id())):
+            return Cancelled(message=_KEPT)
+        raise
 
 
 @contextmanager
@@ -41,37 +48,45 @@ def cancellable() -> Iterator[None]:
     """Raise CancelledError in here when this flow run is cancelled, though nobody tells its process.
 
     A worker tells the runs that it started. The others ask, in a thread; the main thread hears it by a
-    signal, which wakes it also where it waits for a label.
+    signal, which wakes it also where it waits for a label. What a signal raises is lost where Python happens
+    to collect garbage: a signal that did not end the run, of a person or of the thread, is sent again.
     """
-    can_hear = threading.current_thread() is threading.main_thread()
-    if not can_hear or deployment.get_id() is not None:
+    main = threading.current_thread()
+    if main is not threading.main_thread() or deployment.get_id() is not None:
         yield
         return
-    over, sending = threading.Event(), threading.Lock()
+    over, sending, run = threading.Event(), threading.Lock(), UUID(flow_run.get_id())
+    heard, sent = socket.socketpair()
 
     def hear(*_: object) -> None:
         if not over.is_set():
             raise CancelledError
 
-    def watch(run: UUID) -> None:
-        while not over.wait(POLL_EVERY_S):
-            if not _is_cancelled(run):
+    def watch() -> None:
+        while not over.is_set():
+            if select.select([heard], [], [], POLL_EVERY_S)[0]:
+                number = (heard.recv(1) or b"\0")[0]
+                over.wait(PATIENCE_S)
+            elif _is_cancelled(run):
+                number = signal.SIGUSR1
+            else:
                 continue
             with sending:
-                if not over.is_set():
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-            over.wait(PATIENCE_S)
+                if not over.is_set() and number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
+                    signal.pthread_kill(main.ident or 0, number)
 
-    before = signal.signal(signal.SIGUSR1, hear)
-    context = contextvars.copy_context()
-    run = UUID(flow_run.get_id())
-    threading.Thread(target=context.run, args=(watch, run), daemon=True).start()
+    sent.setblocking(False)
+    before = signal.signal(signal.SIGUSR1, hear), signal.set_wakeup_fd(sent.fileno())
+    watcher = threading.Thread(target=contextvars.copy_context().run, args=(watch,), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         over.set()
         with sending:
-            signal.signal(signal.SIGUSR1, before)
+            signal.signal(signal.SIGUSR1, before[0])
+            signal.set_wakeup_fd(before[1])
+        sent.close()  # the thread hears that, too, and ends
 
 
 def _is_cancelled(run: UUID) -> bool:
