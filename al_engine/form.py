@@ -33,18 +33,18 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Form:
-    """What a campaign is about and how far it should go; everything else keeps its default."""
+    """What a campaign is about and how far it should go; empty or 0: the default, as all else."""
 
-    structure: str | None = None
-    smiles: str | None = None
-    name: str | None = None
+    structure: str = ""
+    smiles: str = ""
+    name: str = ""
     method: Method = "GFN2-xTB"
-    charge: int | None = None
-    multiplicity: int | None = None
+    charge: int = 0
+    multiplicity: int = 0
     temperatures_k: tuple[float, ...] = TEMPERATURES_K
     preset: Literal["default", "accurate"] = "default"
     tolerance_ev_per_ang: float = TOLERANCE_EV_PER_ANG
-    budget_labels: int | None = None
+    budget_labels: int = 0
 
     def changed(self) -> str:
         """Return the first value that is not the default, with its name; empty where there is none."""
@@ -62,7 +62,7 @@ def write_campaign(form: Form, folder: Path) -> Path:
 
     frame = _frame(form)
     name, structure = form.name or frame.formula, form.structure
-    if structure is None:
+    if not structure:
         structure = f"{name}.xyz"
         (folder / structure).write_text(to_extxyz(frame))
     system = {
@@ -78,17 +78,18 @@ def write_campaign(form: Form, folder: Path) -> Path:
         "reference": emt if form.method == "EMT" else {"kind": "xtb", "method": form.method},
         "exploration": {"sampler": {"kind": "langevin", "temperatures_k": form.temperatures_k}},
         "stop": {"tolerance_ev_per_ang": form.tolerance_ev_per_ang},
-        "budget": {"labels": form.budget_labels},
+        "budget": {"labels": form.budget_labels or None},
     }
     file = folder / "form.yaml"
     file.write_text(json.dumps(data, indent=1), encoding="utf-8")  # JSON is YAML
     return file
 
 
-def in_words_of_form(error: ConfigError) -> InputError:
+def in_words_of_form(error: ConfigError, form: Form) -> InputError:
     """Return the error of the campaign file with the form's name of the key instead of file and line."""
     key = next((field for path, field in _KEYS.items() if f"{error.dotted}.".startswith(f"{path}.")), None)
-    return InputError(f"{key or error.dotted} = {error.value!r}: {error.allowed}")
+    value = form.method if key == "method" else error.value
+    return InputError(f"{key or error.dotted} = {value!r}: {error.allowed}")
 
 
 def _frame(form: Form) -> Frame:
@@ -96,14 +97,15 @@ def _frame(form: Form) -> Frame:
     from al_engine.smiles import frame_from_smiles
     from al_engine.structures import read_structure
 
-    if form.structure is not None and form.smiles is not None:
+    if form.structure and form.smiles:
         raise InputError(f"smiles = {form.smiles!r}: give a structure file or a SMILES string, not both")
-    if form.smiles is not None:
-        if form.charge is not None:
-            raise InputError(f"charge = {form.charge}: leave it empty, the SMILES string says it")
-        return frame_from_smiles(form.smiles)
-    if form.structure is None:
+    if form.smiles:
+        frame = frame_from_smiles(form.smiles)
+        if form.charge not in (0, frame.charge):
+            raise InputError(f"charge = {form.charge}: leave it at 0, the SMILES string says {frame.charge}")
+        return frame
+    if not form.structure:
         raise InputError("structure: give a structure file, a SMILES string, or a campaign file")
     if not Path(form.structure).is_absolute():
         raise InputError(f"structure = {form.structure!r}: give the whole path, as /home/me/molecule.xyz")
-    return read_structure(form.structure, form.charge, form.multiplicity)
+    return read_structure(form.structure, form.charge or None)

@@ -11,9 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment
 from prefect.states import Completed
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, StringConstraints
 
-from al_engine.config import Name
 from al_engine.errors import AlEngineError, InputError
 from al_engine.form import TEMPERATURES_K, TOLERANCE_EV_PER_ANG, Form, Method
 from al_engine.stages.plan import End
@@ -27,6 +26,7 @@ from flows.registration import go_on, read_file, register_form, what_is_left
 
 log = logging.getLogger("al_engine.campaign")
 GONE = "the Prefect server is gone; the campaign goes on without it"
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 _STATE_NAMES = {
     End.CONVERGED: "Converged",
     End.MAX_GENERATIONS: "GenerationsDone",
@@ -42,38 +42,41 @@ _STATE_NAMES = {
 )
 def campaign(
     *,
-    config_file: str | None = None,
-    structure: str | None = None,
-    smiles: str | None = None,
-    name: Name | None = None,
+    config_file: Text = "",
+    structure: Text = "",
+    smiles: Text = "",
+    name: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$")] = "",
     method: Method = "GFN2-xTB",
-    charge: Annotated[int, Field(ge=-20, le=20)] | None = None,
-    multiplicity: PositiveInt | None = None,
+    charge: Annotated[int, Field(ge=-20, le=20)] = 0,
+    multiplicity: Annotated[int, Field(ge=0, le=20)] = 0,
     temperatures_k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = TEMPERATURES_K,
     preset: Literal["default", "accurate"] = "default",
     tolerance_ev_per_ang: PositiveFloat = TOLERANCE_EV_PER_ANG,
-    budget_labels: PositiveInt | None = None,
-    max_generations: PositiveInt | None = None,
-    database_url: str | None = None,
+    budget_labels: NonNegativeInt = 0,
+    max_generations: NonNegativeInt = 0,
+    database_url: Text = "",
 ) -> State[Any]:
     """Run a campaign to its end, from wherever it is.
+
+    Text may be empty and numbers 0 where they are not asked for: the form of Prefect's UI draws an optional
+    value as a choice of types.
 
     Args:
         config_file: Absolute path of a campaign file (al-engine init writes one). It says everything but
             max_generations and database_url; leave the other fields as they are.
         structure: Instead of a campaign file: absolute path of a structure file that ASE reads.
         smiles: Instead of a structure file: a molecule, such as CCO.
-        name: Of the campaign in the database, letters, digits, - _ and dots; empty: the formula. Alone, it
-            means a campaign that the database has.
+        name: Of the campaign in the database: letters, digits, - _ and dots; empty: the formula. Given alone,
+            it goes on with a campaign that the database has.
         method: The reference method of the labels. EMT is a rough potential for Al, Cu, Ag, Au, Ni, Pd
             and Pt; any other ASE calculator is named in a campaign file.
-        charge: Total charge in e; empty: as the structure says, else 0.
-        multiplicity: Spin multiplicity 2S + 1; empty: the lowest that the electrons allow.
+        charge: Total charge in e, where the structure does not say it.
+        multiplicity: Spin multiplicity 2S + 1; 0: the lowest that the number of electrons allows.
         temperatures_k: Of the molecular dynamics that searches, in K; walkers take them in turn.
         preset: Accurate has wider networks and a longer training.
         tolerance_ev_per_ang: A frame fails where a force component is wrong by more, in eV/Å.
-        budget_labels: At most so many labels in all; empty: no limit.
-        max_generations: Generations with a model; empty: 3, or what the campaign file says.
+        budget_labels: At most so many labels in all; 0: no limit.
+        max_generations: Generations with a model; 0: 3, or what the campaign file says.
         database_url: SQLAlchemy URL, of SQLite with an absolute path (sqlite:////home/me/al_engine.db);
             empty: the database of the worker. A password belongs in AL_ENGINE_DATABASE, not here.
     """
@@ -84,11 +87,11 @@ def campaign(
     )  # fmt: skip
 
     def work() -> State[Any]:
-        check_database(database_url)
-        stored = _stored(config_file, form, max_generations, database_url)
+        url = database_of_run(database_url)
+        stored = _stored(config_file, form, max_generations or None, url)
         with claimed(stored, stored):
-            what_is_left(stored, database_url)
-            over = drive(stored, database_url, generation=_subflows())
+            what_is_left(stored, url)
+            over = drive(stored, url, generation=_subflows())
         return Completed(name=_STATE_NAMES[over], message=over.value)
 
     return ending(work)
@@ -101,7 +104,7 @@ def run_campaign(name: str, database_url: str | None) -> End:
         KeyboardInterrupt: It was cancelled or terminated.
     """
     try:
-        state: Any = campaign(name=name, database_url=database_url, return_state=True)
+        state: Any = campaign(name=name, database_url=database_url or "", return_state=True)
         if state.is_cancelled():
             raise CancelledError
         state.result()
@@ -119,26 +122,27 @@ def run_campaign(name: str, database_url: str | None) -> End:
     return over
 
 
-def check_database(url: str | None) -> None:
-    """Raise where the working folder would decide which database is meant: that of a worker is no place.
+def database_of_run(url: str) -> str | None:
+    """Return the database that a run is to use, None where AL_ENGINE_DATABASE or the default says it.
 
     Raises:
-        InputError: Says what to give.
+        InputError: The working folder would decide which one is meant: that of a worker is no place.
     """
-    if url is not None and is_relative(url):
+    if is_relative(url):
         raise InputError(f"database_url = {url!r}: give the whole path, as sqlite:////home/me/al_engine.db")
-    if url is None and deployment.get_id() is not None and not os.environ.get("AL_ENGINE_DATABASE"):
+    if not url and deployment.get_id() is not None and not os.environ.get("AL_ENGINE_DATABASE"):
         raise InputError("database_url: give one, or start the worker by al-engine worker, which has one")
+    return url or None
 
 
-def _stored(config_file: str | None, form: Form, max_generations: int | None, url: str | None) -> str:
+def _stored(config_file: str, form: Form, max_generations: int | None, url: str | None) -> str:
     """See to it that the campaign is in the database; return its name.
 
     Raises:
         InputError: What is asked for cannot be used; nothing is stored then.
     """
-    if config_file is None:
-        if form.name is not None and form == Form(name=form.name):
+    if not config_file:
+        if form.name and form == Form(name=form.name):
             return go_on(form.name, max_generations, url)
         return register_form(form, max_generations, url)
     file, said = Path(config_file), form.changed()

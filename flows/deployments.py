@@ -2,6 +2,7 @@
 
 import contextlib
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -14,21 +15,20 @@ from flows.labels import label
 POOL = "local"
 
 
-def deploy() -> list[str]:
-    """Register the flows with the Prefect server, again where they are; return the deployments' names.
+def deploy() -> dict[str, UUID]:
+    """Register the flows with the Prefect server, again where they are; return the deployments by name.
 
     A worker imports them from the al-engine that is installed where it runs.
     """
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    names, flows = [], (campaign, label)
-    for item in flows:
+    ids: dict[str, UUID] = {}
+    for item in (campaign, label):
         found: Any = item.to_deployment(
             name=POOL, work_pool_name=POOL, entrypoint_type=EntrypointType.MODULE_PATH
         )
-        found.apply()
-        names.append(f"{item.name}/{POOL}")
-    return names
+        ids[f"{item.name}/{POOL}"] = found.apply()
+    return ids
 
 
 def is_deployed() -> bool:

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.assembly import assemble, check_labeler
-from flows.campaign import check_database
+from flows.campaign import Text, database_of_run
 from flows.claim import claimed
 from flows.driver import label_missing
 from flows.ending import ending
@@ -19,7 +19,7 @@ from flows.tasks import as_task
     persist_result=False,
     description="Computes the labels that the newest generation of a campaign still lacks.",
 )
-def label(campaign: str, database_url: str | None = None) -> State[Any]:
+def label(campaign: Text, database_url: Text = "") -> State[Any]:
     """Compute the labels that the newest generation of a campaign still lacks; the rest is left alone.
 
     Args:
@@ -29,18 +29,16 @@ def label(campaign: str, database_url: str | None = None) -> State[Any]:
     """
 
     def work() -> State[Any]:
-        check_database(database_url)
+        url = database_of_run(database_url)
         with claimed(campaign, f"{campaign}, labels"):
-            with assemble(campaign, database_url) as run:
+            with assemble(campaign, url) as run:
                 newest = run.store.latest_generation(campaign)
                 number = newest.number if newest else 0
                 missing = run.store.unlabeled_ids(campaign, number) if newest else []
                 size = run.config.labeling.chunk_size
                 if missing:
                     check_labeler(run)
-            label_missing(
-                size, missing, as_task, campaign=campaign, generation=number, database_url=database_url
-            )
+            label_missing(size, missing, as_task, campaign=campaign, generation=number, database_url=url)
         return Completed(message=f"{len(missing)} labels of generation {number}")
 
     return ending(work)

@@ -44,7 +44,7 @@ def register_form(form: "Form", max_generations: int | None, database_url: str |
             config = _up_to(load_config(file), max_generations)
             register(config, file, database_url)
         except ConfigError as error:
-            raise in_words_of_form(error) from None
+            raise in_words_of_form(error, form) from None
     return config.name
 
 

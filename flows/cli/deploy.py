@@ -16,9 +16,10 @@ def deploy() -> int:
     with prefect_server() as api_url:
         from flows.deployments import deploy as register
 
-        for name in register():
-            print(f"deployment {name}: {api_url.removesuffix('/api')}/deployments")
-    print("start a worker for them: al-engine worker")
+        ui = api_url.removesuffix("/api")
+        for name, number in register().items():
+            print(f"{name}: {ui}/v2/deployments/deployment/{number}/run")
+    print("The forms are there while a server runs; al-engine worker starts one, and what they ask for.")
     return 0
 
 
