@@ -1,6 +1,7 @@
 """How a run ends before its time: with one line that says what failed, or cancelled by a person."""
 
 import contextvars
+import logging
 import select
 import signal
 import socket
@@ -30,6 +31,7 @@ class CancelledError(KeyboardInterrupt):
 
 def ending(work: Callable[[], State[Any]]) -> State[Any]:
     """Return the state that `work` ends in; a broken promise and a cancellation are states, too."""
+    logging.getLogger("al_engine").setLevel(logging.INFO)  # what the science says is the log of the run
     try:
         with cancellable():
             return work()
