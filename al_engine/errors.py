@@ -25,7 +25,7 @@ class ConfigError(InputError):
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         where = f"{file}, line {line}" if line is not None else file
         super().__init__(f"{where}: {key} = {shown}: {allowed}")
-        self.file, self.line, self.value, self.allowed = file, line, value, allowed
+        self.file, self.line, self.dotted, self.value, self.allowed = file, line, key, value, allowed
 
 
 class StructureError(InputError):

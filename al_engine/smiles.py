@@ -18,16 +18,14 @@ def frame_from_smiles(smiles: str, seed: int = 0) -> Frame:
         from rdkit import Chem, RDLogger
         from rdkit.Chem import AllChem
     except ImportError:
-        raise InputError(
-            f"--smiles = {smiles!r}: RDKit is needed; pip install 'al-engine[molecules]'"
-        ) from None
+        raise InputError(f"SMILES {smiles!r}: RDKit is needed; pip install 'al-engine[molecules]'") from None
     RDLogger.DisableLog("rdApp.*")
     molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
-        raise InputError(f"--smiles = {smiles!r}: not a SMILES string of a molecule")
+        raise InputError(f"SMILES {smiles!r}: not a SMILES string of a molecule")
     molecule = Chem.AddHs(molecule)
     if AllChem.EmbedMolecule(molecule, randomSeed=seed) != 0:
-        raise InputError(f"--smiles = {smiles!r}: RDKit finds no structure; give a structure file instead")
+        raise InputError(f"SMILES {smiles!r}: RDKit finds no structure; give a structure file instead")
     if AllChem.MMFFHasAllMoleculeParams(molecule):
         AllChem.MMFFOptimizeMolecule(molecule, maxIters=2000)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])

@@ -43,10 +43,13 @@ def database_address(given: str | None = None) -> str:
     The path of an SQLite file is made absolute, so that it means the same in every process.
     """
     url = given or os.environ.get("AL_ENGINE_DATABASE") or DEFAULT_DATABASE
+    return f"{_SQLITE_FILE}{Path(url.removeprefix(_SQLITE_FILE)).absolute()}" if is_relative(url) else url
+
+
+def is_relative(url: str) -> bool:
+    """Whether it names an SQLite file by a path that starts in the working folder."""
     path = url.removeprefix(_SQLITE_FILE)
-    if path == url or path in ("", ":memory:") or path.startswith(("/", "file:")):
-        return url
-    return f"{_SQLITE_FILE}{Path(path).absolute()}"
+    return path != url and path not in ("", ":memory:") and not path.startswith(("/", "file:"))
 
 
 def open_store(database_url: str | None = None) -> Store:

@@ -1,15 +1,20 @@
 """Sub-flow `generation`: what one generation of a campaign still lacks."""
 
+from typing import Any
+
 from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from flows.driver import run_generation
+from flows.ending import CancelledError
 from flows.tasks import as_task
 
 
 @flow(name="generation", flow_run_name="{campaign}, generation {generation}", persist_result=False)
 def generation(
     campaign: str, generation: int, database_url: str | None = None, until: float | None = None
-) -> None:
+) -> State[Any] | None:
     """Train, explore, select, label and close one generation of a campaign.
 
     Args:
@@ -18,4 +23,8 @@ def generation(
         database_url: Where the campaign is stored; default: AL_ENGINE_DATABASE.
         until: When it has to end, at a step that it can go on from; Unix time.
     """
-    run_generation(campaign, generation, database_url, call=as_task, until=until)
+    try:
+        run_generation(campaign, generation, database_url, call=as_task, until=until)
+    except CancelledError:
+        return Cancelled()
+    return None

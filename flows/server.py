@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from al_engine.errors import AlEngineError, InputError
+from al_engine.errors import AlEngineError
+from flows.locks import home, locked
 
 START_LIMIT_S = 120.0
 CLIENT = {
@@ -49,18 +50,6 @@ def configured() -> str:
     return os.environ.get("PREFECT_API_URL", "")
 
 
-def home() -> Path:
-    """Return the folder of the local server, made if missing: $AL_ENGINE_HOME or ~/.al_engine."""
-    folder = Path(os.environ.get("AL_ENGINE_HOME") or Path.home() / ".al_engine") / "prefect"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise InputError(
-            f"AL_ENGINE_HOME = {str(folder.parent)!r}: it must be a writable folder ({error.strerror})"
-        ) from None
-    return folder.resolve()
-
-
 @contextmanager
 def prefect_server() -> Iterator[str]:
     """Yield the address (ending in /api) of a server that answers, and set this process up to use it."""
@@ -69,9 +58,9 @@ def prefect_server() -> Iterator[str]:
         os.environ.update(CLIENT | os.environ)
         yield given
         return
-    folder = home()
-    with _lock(folder / "users.lock", fcntl.LOCK_SH):
-        with _lock(folder / "start.lock", fcntl.LOCK_EX):
+    folder = home("prefect")
+    with locked(folder / "users.lock", fcntl.LOCK_SH):
+        with locked(folder / "start.lock", fcntl.LOCK_EX):
             base = _running(folder) or _start(folder)
         here = {"PREFECT_HOME": str(folder), "PREFECT_API_URL": f"{base}/api"}
         os.environ.update(CLIENT | os.environ | here)
@@ -85,14 +74,6 @@ def leave(code: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-@contextmanager
-def _lock(path: Path, kind: int) -> Iterator[None]:
-    """Hold a lock that the kernel takes back when this process dies."""
-    with path.open("a") as file:
-        fcntl.flock(file, kind)
-        yield
 
 
 def _running(folder: Path) -> str | None:

@@ -14,6 +14,7 @@ from al_engine.lifecycle import CandidateState, GenerationState
 from al_engine.records import Cost, TrainedModel
 from db.ledger import spend
 from flows.assembly import Assembly, assemble
+from flows.locks import only_training
 from flows.progress import progress_of
 
 log = logging.getLogger("al_engine.campaign")
@@ -58,8 +59,8 @@ def train(
     from al_engine.training.state import Checkpoints
     from db.training_states import keep, kept
 
-    started = time.perf_counter()
-    with assemble(campaign, database_url) as run:
+    with assemble(campaign, database_url) as run, only_training(run.config.device):
+        started = time.perf_counter()
         save = functools.partial(keep, run.store, campaign, generation)
         stored = kept(run.store, campaign, generation)
         checkpoints = Checkpoints(save, stored, CHECKPOINT_EVERY_S, math.inf if until is None else until)

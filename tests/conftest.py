@@ -12,14 +12,19 @@ from running import CONFIGS, Finished, command
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and PyTorch are imported, later
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A home of its own, so that no other campaign of this machine is waited for."""
+    os.environ["AL_ENGINE_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_api(own_home: None) -> Iterator[str]:
     """A real local server, started as `al-engine run` starts it; its address ends in /api."""
     from flows.server import prefect_server
 
     before = dict(os.environ)
     os.environ.pop("PREFECT_API_URL", None)
-    os.environ["AL_ENGINE_HOME"] = str(tmp_path_factory.mktemp("home"))
     try:
         with prefect_server() as api:
             yield api

@@ -11,7 +11,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from al_engine.errors import AlEngineError, InputError
-from flows.cli import databases, files, labels, look, machine, report, run, start, why
+from flows.cli import databases, deploy, files, labels, look, machine, report, run, start, why
 
 
 def _version() -> str:
@@ -30,6 +30,7 @@ app = App(
 for command in (
     start.init, run.run, look.status, look.query, look.verify, files.export, files.potential,
     files.fit, files.evaluate, report.report, why.explain, why.replay, machine.doctor, machine.server,
+    deploy.deploy, deploy.worker,
 ):  # fmt: skip
     app.command(command)
 app.command(files.import_, name="import")

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running
 from running import Finished
 
-from flows.campaign import close_dead_runs
+from flows.claim import close_dead_runs
 from flows.cli import execute
 
 
@@ -74,7 +74,9 @@ def test_the_graph_shows_the_order(smoke: Finished, client: SyncPrefectClient):
 
 def test_parameters_are_plain_and_hold_no_data(smoke: Finished, client: SyncPrefectClient):
     flow_runs, _ = tagged(client)
-    assert flow_runs[0].parameters == {"campaign": "smoke", "database_url": smoke.url}
+    given = {key: value for key, value in flow_runs[0].parameters.items() if key in ("name", "database_url")}
+    assert given == {"name": "smoke", "database_url": smoke.url}
+    assert len(json.dumps(flow_runs[0].parameters)) < 1000
     assert flow_runs[1].parameters["generation"] == 0
 
 

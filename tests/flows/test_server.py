@@ -100,6 +100,7 @@ def test_a_campaign_ends_well_though_the_server_dies_for_good(home: Path, tmp_pa
         process.kill()
     rest, _ = run.communicate(timeout=200)
     assert run.returncode == 0
+    assert rest.count("the Prefect server") == 1
     assert "the campaign goes on without it" in rest
     assert "The campaign smoke is done" in rest
     done = command("status", cwd=tmp_path)
