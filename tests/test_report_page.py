@@ -172,7 +172,7 @@ def test_a_campaign_without_an_ensemble_says_so(n: int):
     assert "no audit yet" in section(root, "errors").words
     assert len(root.all("div", role="img")) == 1
     assert not root.all("svg", class_="structure")
-    assert f"{4 * n} labels in {n} generations" in section(root, "summary").words
+    assert f"Generations: {n}. Labels: {4 * n}." in section(root, "summary").words
 
 
 def test_failures_are_counted_by_reason():
@@ -215,7 +215,7 @@ def test_a_large_campaign_is_a_small_page():
     big = replace(record(10), labeled=[*many, *judged], table=200 * [row])
     text = page(big)
     assert len(text.encode()) < 3_000_000
-    assert "10000 labels in 10 generations" in text
+    assert "Generations: 10. Labels: 10000." in text
 
 
 def frames() -> st.SearchStrategy[Frame]:

@@ -83,7 +83,8 @@ def _summary(record: CampaignRecord, config: CampaignConfig) -> list[str]:
     """Say what there is, whether it has converged, and how far it is from that, as `status` does."""
     closed = [g for g in record.generations if g.closed_at is not None]
     n_labels, n_failed = len(record.labeled), len(record.failures)
-    said = [f"{n_labels} labels in {len(record.generations)} generations; {n_failed} calculations failed."]
+    n = len(record.generations)
+    said = [f"Generations: {n}. Labels: {n_labels}. Calculations without a label: {n_failed}."]
     newest = record.generations[-1] if record.generations else None
     if newest is not None and newest.closed_at is None:
         said.append(f"Generation {newest.number} is not closed yet; it is {newest.state.value}.")

@@ -96,7 +96,7 @@ def _judged(judged: Judged) -> Iterator[Panel]:
     yield _panel(
         "Uncertainty against error",
         f"The largest force sd and the largest force error of each frame of generation {judged.generation}. "
-        "A largest error is the worst of many components, so it lies above the line.",
+        "A largest error is the worst of many components, so it mostly lies above the line.",
         f"{len(judged.items)} frames, errors up to {number(float(judged.max_force_errors.max()))} eV/Å; "
         f"AUROC of the worst tenth of the audit {number(scores.forces.auroc_worst_10_percent)}.",
         lambda axes: figures.error_against_sd(

@@ -37,6 +37,6 @@ def test_the_initial_generation_with_a_failure_is_reported_and_the_password_is_n
     root = read(text)
     (rows,) = (t.rows() for t in root.all("table") if "gave no label" in t.all("caption")[0].words)
     assert rows[1:] == [["scf", "1", "0", "2", "no convergence"]]
-    assert "3 labels in 1 generations; 1 calculations failed." in text
+    assert "Generations: 1. Labels: 3. Calculations without a label: 1." in text
     assert "s3cret" not in text
     assert url not in text

@@ -33,6 +33,7 @@ def copied(smoke: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["init", str(CONFIGS / "smoke.xyz"), "-o", "no/x.yaml"], "there is no folder 'no'"),
         (["export", "smoke", "folder.extxyz"], "it is a folder"),
         (["export", "smoke", "no/a.extxyz"], "there is no folder 'no'"),
+        (["report", "-o", "no/report.html"], "there is no folder 'no'"),
         (["verify", "smoke", "--dump", "no/dump"], "there is no folder 'no'"),
     ],
 )

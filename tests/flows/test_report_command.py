@@ -77,7 +77,7 @@ def test_the_only_campaign_needs_no_name_and_one_of_two_does(
     assert "the database has smoke, other" in capsys.readouterr().err
     assert not out.exists()
     assert execute(["report", "other", "-o", str(out), "--database", url]) == 0
-    assert "0 labels in 0 generations" in out.read_text(encoding="utf-8")
+    assert "Generations: 0. Labels: 0." in out.read_text(encoding="utf-8")
     assert execute(["report", "none", "-o", str(out), "--database", url]) == 2
     assert "campaign = 'none'" in capsys.readouterr().err
 
