@@ -4,8 +4,9 @@ python benchmarks/drivers.py --pairs 30 --stops 20 --seed 0
 python benchmarks/drivers.py --pairs 30 --stops 20 --server postgresql://USER@HOST    # a database a trial
 
 A pair is two drivers that start within two seconds. A stop is a SIGSTOP of the one that works, at a random
-moment; when the other has taken over, the stopped one is woken up again beside it. One that is stopped within
-a write to an SQLite file holds the file's lock: then the other gives up after a minute, which is counted apart.
+moment; when the other has taken over, the stopped one is woken up again beside it. One that is stopped
+within a write to an SQLite file holds the file's lock: the other gives up
+after a minute, which is counted apart.
 """
 
 import argparse
