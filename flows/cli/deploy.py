@@ -34,14 +34,20 @@ def worker(*, database: Database = None) -> int:
 
         if not is_deployed():
             raise InputError("the Prefect server has no deployments of al-engine yet: al-engine deploy")
-        print(
-            f"Prefect UI: {api_url.removesuffix('/api')}/deployments   (Ctrl-C ends the worker)", flush=True
-        )
+        ui = api_url.removesuffix("/api")
+        print(f"Prefect UI: {ui}/v2/deployments   (Ctrl-C ends the worker)", flush=True)
+        # a background job ignores SIGINT, and so would the worker, which ends by it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         line = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-        process = subprocess.Popen(line)  # noqa: S603
+        process = subprocess.Popen(line, start_new_session=True)  # noqa: S603
         try:
             return process.wait()
         except KeyboardInterrupt:
+            print("No new runs; the worker waits for those it has. Ctrl-C again leaves them alone.")
             process.send_signal(signal.SIGINT)
-            process.wait()
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                process.kill()
+                process.wait()
             raise
