@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from al_engine.config import CampaignConfig
 from al_engine.errors import ConfigError
 from al_engine.stages.plan import End
-from flows.assembly import assemble, check_labeler, register
+from flows.assembly import assemble, check_labeler, look, register
 from flows.driver import end
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ def register_form(form: "Form", max_generations: int | None, database_url: str |
         except ConfigError as error:
             raise in_words_of_form(error, form) from None
     return config.name
+
+
+def is_stored(name: Path, database_url: str | None = None) -> bool:
+    """Whether this is no file, and the name of a campaign that the database has."""
+    if name.exists():
+        return False
+    with look(database_url) as store:
+        return store is not None and str(name) in store.campaign_names()
 
 
 def go_on(campaign: str, max_generations: int | None, database_url: str | None = None) -> str:

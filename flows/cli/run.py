@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: Annotated[Path, Parameter(help="The campaign file.")],
+    config: Annotated[Path, Parameter(help="The campaign file, or the name of a stored one.")],
     *,
     database: Database = None,
     max_generations: Annotated[
@@ -30,21 +30,25 @@ def run(
 ) -> int:
     """Start the campaign of a file, or go on where it was."""
     from flows.assembly import assemble, database_address, register
-    from flows.registration import read_file, what_is_left
+    from flows.registration import go_on, is_stored, read_file, what_is_left
 
-    loaded = read_file(config, max_generations)
     url = database_address(database)
-    if dry_run:
-        return show_plan(loaded, config, url)
+    if not dry_run and is_stored(config, url):
+        name = go_on(str(config), max_generations, url)
+    else:
+        loaded = read_file(config, max_generations)
+        if dry_run:
+            return show_plan(loaded, config, url)
+        register(loaded, config, url)
+        name = loaded.name
     console = Console(soft_wrap=True)
-    register(loaded, config, url)
-    over = what_is_left(loaded.name, url)
+    over = what_is_left(name, url)
     if over is None:
         with live(console):
-            over = _orchestrate(loaded.name, url, console)
-    with assemble(loaded.name, url) as assembly:
+            over = _orchestrate(name, url, console)
+    with assemble(name, url) as assembly:
         print_campaign(assembly)
-    print(over.sentence(loaded.name))
+    print(over.sentence(name))
     return 0
 
 

@@ -149,7 +149,7 @@ def test_the_form_starts_a_campaign_that_is_cancelled_and_goes_on(
         worker.send_signal(signal.SIGINT)
         _, err = worker.communicate(timeout=60)
     assert worker.returncode == 130, err
-    done = command("run", str(file), cwd=tmp_path, env={"PREFECT_API_URL": prefect_api})
+    done = command("run", "form", cwd=tmp_path, env={"PREFECT_API_URL": prefect_api})
     assert "The campaign form is done" in done.stdout
     wrong = {"structure": "/no/such.xyz", "tolerance_ev_per_ang": -1}
     with pytest.raises(PrefectHTTPStatusError, match="409"):

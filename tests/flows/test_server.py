@@ -31,11 +31,13 @@ def processes(home: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if str(home) in " ".join([*process.cmdline(), process.environ().get("PREFECT_HOME", "")]):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            line = process.cmdline()
+            is_here = str(home) in " ".join([*line, process.environ().get("PREFECT_HOME", "")])
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended, as a zombie has
             continue
-    return [p for p in found if "supervisor" in " ".join(p.cmdline()) or "server" in p.cmdline()]
+        if is_here and ("supervisor" in " ".join(line) or "server" in line):
+            found.append(process)
+    return found
 
 
 def eventually(condition, seconds: float = 15.0) -> None:
