@@ -13,7 +13,15 @@ from db import campaigns, candidates
 from db.columns import id_range
 from db.frames import get_frames
 from db.labels import LABEL_COLUMNS
-from db.schema import CampaignRow, CandidateRow, GenerationRow, LabelFailureRow, LabelRow, LevelRow
+from db.schema import (
+    CampaignRow,
+    CandidateRow,
+    GenerationRow,
+    LabelFailureRow,
+    LabelRow,
+    LabelWithdrawalRow,
+    LevelRow,
+)
 from db.store import Store
 
 
@@ -27,6 +35,7 @@ class Candidacy:
         candidate: As stored.
         frame: The atoms.
         result: Its label at the campaign's level of theory, wherever it came from; else its failure.
+        withdrawn: Why that label was withdrawn; empty where it was not.
     """
 
     campaign: str
@@ -34,6 +43,7 @@ class Candidacy:
     candidate: Candidate
     frame: Frame
     result: Label | LabelFailure | None
+    withdrawn: str
 
 
 def candidacies(store: Store, frame_id: str, campaign: str | None = None) -> list[Candidacy]:
@@ -70,23 +80,24 @@ def candidacies(store: Store, frame_id: str, campaign: str | None = None) -> lis
         found = []
         for _, generation_id, number, campaign_id, name in rows:
             (candidate,) = candidates.get(connection, generation_id, ids[0])
-            result = _result(connection, generation_id, campaign_id, ids[0])
-            found.append(Candidacy(name, number, candidate, frame, result))
+            result, withdrawn = _result(connection, generation_id, campaign_id, ids[0])
+            found.append(Candidacy(name, number, candidate, frame, result, withdrawn))
         return found
 
 
 def _result(
     connection: Connection, generation_id: int, campaign_id: int, frame_id: str
-) -> Label | LabelFailure | None:
-    """Return the label of a frame at a campaign's level, else the failure of its candidate, if any."""
+) -> tuple[Label | LabelFailure | None, str]:
+    """Return the label of a frame at a campaign's level and why it was withdrawn, else its failure."""
     level_id, level = campaigns.level(connection, campaign_id)
-    labels = select(*LABEL_COLUMNS).join(LevelRow, LevelRow.id == LabelRow.level_id)
+    labels = select(LabelWithdrawalRow.reason, *LABEL_COLUMNS).join_from(LabelRow, LevelRow)
+    labels = labels.outerjoin(LabelWithdrawalRow)
     row = connection.execute(labels.where(LabelRow.frame_id == frame_id, LevelRow.id == level_id)).first()
     if row is not None:
-        return Label(frame_id, *row)
+        return Label(frame_id, *row[1:]), row[0] or ""
     failure = select(
         LabelFailureRow.reason, LabelFailureRow.message, LabelFailureRow.attempts, LabelFailureRow.seconds
     ).join(CandidateRow, CandidateRow.id == LabelFailureRow.candidate_id)
     this = (CandidateRow.generation_id == generation_id, CandidateRow.frame_id == frame_id)
     row = connection.execute(failure.where(*this)).first()
-    return None if row is None else LabelFailure(frame_id, level, *row)
+    return None if row is None else LabelFailure(frame_id, level, *row), ""

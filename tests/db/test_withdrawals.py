@@ -11,6 +11,7 @@ from al_engine.errors import DatabaseError, InputError
 from al_engine.frames import Frame
 from al_engine.lifecycle import CandidateState
 from al_engine.records import FailureReason
+from db.candidacies import candidacies
 from db.dump import canonical_dump
 from db.labels import Recorded
 from db.query import query
@@ -31,6 +32,7 @@ def test_a_withdrawn_label_is_out_of_all_that_comes_later(whole: Store) -> None:
     assert verify(store, NAME) == []
     for number in (0, 1):
         assert str(store.model(NAME, number)) == str(models[number])
+    assert candidacies(store, frame.frame_id)[0].withdrawn == "wrong spin"
     (row,) = query(store, "status=withdrawn", NAME)
     assert row.frame_id == frame.frame_id
     assert row.energy_ev == trained_on[0].label.energy
