@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -11,15 +10,19 @@ from al_engine.errors import InputError
 from al_engine.frames import Frame
 from al_engine.records import Candidate, Label, LabelFailure
 from db import campaigns, candidates
-from db.columns import ID_BYTES
+from db.columns import id_range
 from db.frames import get_frames
 from db.labels import LABEL_COLUMNS
-from db.schema import CampaignRow, CandidateRow, GenerationRow, LabelFailureRow, LabelRow, LevelRow
+from db.schema import (
+    CampaignRow,
+    CandidateRow,
+    GenerationRow,
+    LabelFailureRow,
+    LabelRow,
+    LabelWithdrawalRow,
+    LevelRow,
+)
 from db.store import Store
-
-_ID_DIGITS = 2 * ID_BYTES
-MIN_DIGITS = 6
-"""Digits that the beginning of a frame's id needs."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Candidacy:
         candidate: As stored.
         frame: The atoms.
         result: Its label at the campaign's level of theory, wherever it came from; else its failure.
+        withdrawn: Why that label was withdrawn; empty where it was not.
     """
 
     campaign: str
@@ -39,6 +43,7 @@ class Candidacy:
     candidate: Candidate
     frame: Frame
     result: Label | LabelFailure | None
+    withdrawn: str
 
 
 def candidacies(store: Store, frame_id: str, campaign: str | None = None) -> list[Candidacy]:
@@ -52,20 +57,13 @@ def candidacies(store: Store, frame_id: str, campaign: str | None = None) -> lis
     Raises:
         InputError: Too few digits or no hexadecimal ones, no such candidate or several, no such campaign.
     """
-    digits = frame_id.lower()
-    if re.fullmatch(rf"[0-9a-f]{{{MIN_DIGITS},{_ID_DIGITS}}}", digits) is None:
-        raise InputError(
-            f"frame = {frame_id[:80]!r}: the first {MIN_DIGITS} to {_ID_DIGITS} hexadecimal digits "
-            "of a frame's id are needed; al-engine query shows ids"
-        )
-    begins = CandidateRow.frame_id.between(digits.ljust(_ID_DIGITS, "0"), digits.ljust(_ID_DIGITS, "f"))
     query = (
         select(
             CandidateRow.frame_id, GenerationRow.id, GenerationRow.number, CampaignRow.id, CampaignRow.name
         )
         .join(GenerationRow, GenerationRow.id == CandidateRow.generation_id)
         .join(CampaignRow, CampaignRow.id == GenerationRow.campaign_id)
-        .where(begins)
+        .where(CandidateRow.frame_id.between(*id_range(frame_id)))
         .order_by(CampaignRow.id, GenerationRow.number)
     )
     with store.database.read() as connection:
@@ -75,30 +73,31 @@ def candidacies(store: Store, frame_id: str, campaign: str | None = None) -> lis
         ids = sorted({row[0] for row in rows})
         if len(ids) != 1:
             where = "database" if campaign is None else f"campaign {campaign!r}"
-            shown = ", ".join(found[: len(digits) + 6] for found in ids[:3]) + ", ..." * (len(ids) > 3)
+            shown = ", ".join(found[: len(frame_id) + 6] for found in ids[:3]) + ", ..." * (len(ids) > 3)
             problem = f"{len(ids)} begin so, {shown}; give more digits" if ids else "none begins so"
             raise InputError(f"frame = {frame_id!r}: of the candidates of the {where}, {problem}")
         (frame,) = get_frames(connection, ids)
         found = []
         for _, generation_id, number, campaign_id, name in rows:
             (candidate,) = candidates.get(connection, generation_id, ids[0])
-            result = _result(connection, generation_id, campaign_id, ids[0])
-            found.append(Candidacy(name, number, candidate, frame, result))
+            result, withdrawn = _result(connection, generation_id, campaign_id, ids[0])
+            found.append(Candidacy(name, number, candidate, frame, result, withdrawn))
         return found
 
 
 def _result(
     connection: Connection, generation_id: int, campaign_id: int, frame_id: str
-) -> Label | LabelFailure | None:
-    """Return the label of a frame at a campaign's level, else the failure of its candidate, if any."""
+) -> tuple[Label | LabelFailure | None, str]:
+    """Return the label of a frame at a campaign's level and why it was withdrawn, else its failure."""
     level_id, level = campaigns.level(connection, campaign_id)
-    labels = select(*LABEL_COLUMNS).join(LevelRow, LevelRow.id == LabelRow.level_id)
+    labels = select(LabelWithdrawalRow.reason, *LABEL_COLUMNS).join_from(LabelRow, LevelRow)
+    labels = labels.outerjoin(LabelWithdrawalRow)
     row = connection.execute(labels.where(LabelRow.frame_id == frame_id, LevelRow.id == level_id)).first()
     if row is not None:
-        return Label(frame_id, *row)
+        return Label(frame_id, *row[1:]), row[0] or ""
     failure = select(
         LabelFailureRow.reason, LabelFailureRow.message, LabelFailureRow.attempts, LabelFailureRow.seconds
     ).join(CandidateRow, CandidateRow.id == LabelFailureRow.candidate_id)
     this = (CandidateRow.generation_id == generation_id, CandidateRow.frame_id == frame_id)
     row = connection.execute(failure.where(*this)).first()
-    return None if row is None else LabelFailure(frame_id, level, *row)
+    return None if row is None else LabelFailure(frame_id, level, *row), ""

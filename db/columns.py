@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,8 @@ from sqlalchemy.types import TypeDecorator
 from al_engine.errors import InputError
 
 ID_BYTES = 32
+MIN_DIGITS = 6
+"""Digits that the beginning of an id needs."""
 _DTYPES: dict[int, np.dtype[Any]] = dict(enumerate(map(np.dtype, ("<f8", "<f4", "<i4", "?")), start=1))
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
@@ -22,6 +25,21 @@ _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 def utc_now() -> str:
     """Return the time as ISO text in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def id_range(digits: str) -> tuple[str, str]:
+    """Return the first and the last id that begin with these digits.
+
+    Raises:
+        InputError: Too few, too many, or no hexadecimal ones.
+    """
+    n_digits = 2 * ID_BYTES
+    if re.fullmatch(rf"[0-9a-fA-F]{{{MIN_DIGITS},{n_digits}}}", digits) is None:
+        raise InputError(
+            f"frame = {digits[:80]!r}: the first {MIN_DIGITS} to {n_digits} hexadecimal digits "
+            "of a frame's id are needed; al-engine query shows ids"
+        )
+    return digits.lower().ljust(n_digits, "0"), digits.lower().ljust(n_digits, "f")
 
 
 def id_bytes(frame_id: str) -> bytes:

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from al_engine.lifecycle import CandidateState
 from al_engine.records import FailureReason, Label, LabelFailure
-from db import generations
+from db import campaigns, generations
 from db.columns import utc_now
 from db.schema import CampaignRow, CandidateRow, GenerationRow, LabelFailureRow
 from db.store import Store
@@ -27,7 +27,11 @@ class FailedCandidate:
 def failed(
     store: Store, reason: FailureReason, campaign: str | None = None, generation: int | None = None
 ) -> list[FailedCandidate]:
-    """Return the candidates whose calculation failed for a reason, by campaign, generation and frame id."""
+    """Return the candidates whose calculation failed for a reason, by campaign, generation and frame id.
+
+    Raises:
+        InputError: No such campaign.
+    """
     columns = (CampaignRow.name, GenerationRow.number, CandidateRow.frame_id, LabelFailureRow.attempts)
     query = (
         select(*columns)
@@ -37,11 +41,11 @@ def failed(
         .where(CandidateRow.state == CandidateState.FAILED, LabelFailureRow.reason == reason)
         .order_by(*columns)
     )
-    if campaign is not None:
-        query = query.where(CampaignRow.name == campaign)
     if generation is not None:
         query = query.where(GenerationRow.number == generation)
     with store.database.read() as connection:
+        if campaign is not None:
+            query = query.where(CampaignRow.id == campaigns.key(connection, campaign))
         return [FailedCandidate(*row) for row in connection.execute(query)]
 
 

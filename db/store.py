@@ -31,7 +31,7 @@ from db.engine import Database
 from db.frames import get_frames, put_frames
 from db.labels import Recorded
 from db.rows import get_records, put_records
-from db.schema import AuditDrawRow, LedgerRow, MetricRow, WalkerRow
+from db.schema import AuditDrawRow, MetricRow, WalkerRow
 
 _G = GenerationState
 
@@ -281,11 +281,6 @@ class Store:
         """Return the decisions of all closed generations, in order."""
         each = ((g.number, self.stop_decision(campaign, g.number)) for g in self.generations(campaign))
         return {number: decision for number, decision in each if decision is not None}
-
-    def costs(self, campaign: str, number: int) -> list[Cost]:
-        """Return what the stages of a generation cost, oldest first."""
-        with self._of_generation(campaign, number) as (connection, generation_id):
-            return get_records(connection, LedgerRow, Cost, generation_id)
 
     def import_labels(
         self, campaign: str | None, entries: Sequence[tuple[Frame, Label]]

@@ -8,12 +8,11 @@ from sqlalchemy import Connection, select
 
 from al_engine.errors import InputError
 from db import campaigns
-from db.columns import ID_BYTES, id_bytes, utc_now
+from db.columns import id_range, utc_now
 from db.rows import insert_new
 from db.schema import LabelRow, LabelWithdrawalRow, LevelRow
 from db.store import Store
 
-_DIGITS = 2 * ID_BYTES
 _SEVERAL = 20
 """Rows that are looked at; no frame has labels at so many levels."""
 
@@ -33,7 +32,7 @@ def withdraw(store: Store, frame: str, reason: str, campaign: str | None = None)
 
     Args:
         store: Where it is.
-        frame: A frame's id, or the beginning of it that no other labeled frame has.
+        frame: A frame's id, or enough of its first digits.
         reason: Why the label is wrong.
         campaign: Its level of theory is meant; needed where the frame has labels of several.
 
@@ -52,12 +51,10 @@ def withdraw(store: Store, frame: str, reason: str, campaign: str | None = None)
 
 def _find(connection: Connection, frame: str, campaign: str | None) -> tuple[int, str, str]:
     """Return key, frame and level of theory of the one label that is meant."""
-    first, last = frame.ljust(_DIGITS, "0"), frame.ljust(_DIGITS, "f")
-    id_bytes(first)  # raises where it is no id
     query = (
         select(LabelRow.id, LabelRow.frame_id, LevelRow.name)
         .join(LevelRow, LevelRow.id == LabelRow.level_id)
-        .where(LabelRow.frame_id.between(first, last))
+        .where(LabelRow.frame_id.between(*id_range(frame)))
     )
     where = ""
     if campaign is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import CancelledRun, TerminationSignal
 from prefect.runtime import deployment
 from prefect.states import Completed
 from pydantic import Field, NonNegativeInt, PositiveFloat, StringConstraints
@@ -168,7 +168,7 @@ def _subflows() -> Callable[..., None]:
             try:
                 state: Any = generation(name, number, url, until, wait_for=before, return_state=True)
                 state.result()  # raises what a step raised
-            except AlEngineError:
+            except (AlEngineError, CancelledRun):
                 raise
             except Exception:
                 if is_there():

@@ -170,6 +170,7 @@ def confirm(campaign: str, generation: int, database_url: str | None = None) -> 
             store.labeled(campaign),
             previous=_own_model(run, generation),
             draws=store.audit_draws(campaign, generation),
+            n_labels=sum(g.n_labeled for g in store.generations(campaign)),
         )
         store.decide_confirming(campaign, generation, against and f"confirming audit not labeled: {against}")
         outcome = f"no confirming audit: {against}" if against else "a confirming audit is labeled"

@@ -95,6 +95,7 @@ def confirm_stage(
     *,
     previous: TrainedModel | None,
     draws: Sequence[AuditDraw],
+    n_labels: int,
 ) -> str:
     """Say what speaks against labeling the confirming audit; nothing where it is worth it.
 
@@ -107,10 +108,11 @@ def confirm_stage(
         labeled: All labels of the campaign.
         previous: The campaign's ensemble before, if any.
         draws: The draws of this generation, those of the small audit first.
+        n_labels: Labels of the campaign so far, also those that were withdrawn.
     """
     small, confirming = draws[: config.audit.n_frames], draws[config.audit.n_frames :]
     n_wanted, budget = sum(d.frame_id is not None for d in confirming), config.budget.labels
-    if budget is not None and len(labeled) + n_wanted > budget:
+    if budget is not None and n_labels + n_wanted > budget:
         return f"{n_wanted} labels more than the budget has"
     configure(config)
     own = {i.frame.frame_id: i for i in labeled if i.generation == generation}

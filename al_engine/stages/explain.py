@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 
 from al_engine.evaluation import Json, plain
 from al_engine.frames import Frame
+from al_engine.lifecycle import CandidateState
 from al_engine.model.ensemble import Ensemble
 from al_engine.prediction import Prediction
 from al_engine.records import Candidate, Label, LabelFailure, TrainedModel, Uncertainty
@@ -74,7 +75,7 @@ class Explanation:
         nearest_frame_id: The nearest frame of the training set, by the descriptors of the selection.
         distance: Its distance there.
         label_energy_ev: None where it has no label.
-        failure: Why it has none, where it was tried.
+        failure: Why it has none, where it was tried, or why it was withdrawn.
     """
 
     generation: int
@@ -109,6 +110,8 @@ def explain(
     frame: Frame,
     model: TrainedModel | None,
     result: Label | LabelFailure | None,
+    *,
+    withdrawn: str = "",
 ) -> Explanation:
     """Put together why a candidate was chosen or not and what became of it.
 
@@ -118,6 +121,7 @@ def explain(
         frame: Its atoms.
         model: The ensemble that explored in that generation, if there was one.
         result: Its label, or why it has none.
+        withdrawn: Why its label was withdrawn, if it was.
     """
     label = result if isinstance(result, Label) else None
     judge = worst = error = None
@@ -141,14 +145,16 @@ def explain(
         energy_sd_ev=energy_sd,
         force_sd_max_ev_per_ang=force_sd,
         worst_atom=worst,
-        status=candidate.state,
+        status="withdrawn" if withdrawn and candidate.state is CandidateState.LABELED else candidate.state,
         rank=candidate.rank,
         score=candidate.score,
         reason=candidate.reason,
         nearest_frame_id=candidate.nearest,
         distance=candidate.distance,
         label_energy_ev=label.energy if label else None,
-        failure=f"{result.reason.value}: {result.message}" if isinstance(result, LabelFailure) else None,
+        failure=f"{result.reason.value}: {result.message}"
+        if isinstance(result, LabelFailure)
+        else withdrawn or None,
         true_error=error,
     )
 

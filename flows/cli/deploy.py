@@ -41,7 +41,7 @@ def worker(*, database: Database = None) -> int:
         line = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         process = subprocess.Popen(line, start_new_session=True)  # noqa: S603
         try:
-            return process.wait()
+            return 1 if process.wait() else 0
         except KeyboardInterrupt:
             print("No new runs; the worker waits for those it has. Ctrl-C again leaves them alone.")
             process.send_signal(signal.SIGINT)

@@ -15,7 +15,7 @@ app = App(name="labels", help="Take wrong labels out of training; try failed one
 
 @app.command
 def withdraw(
-    frame: Annotated[str, Parameter(help="Its id, or the first digits of it.")],
+    frame: Annotated[str, Parameter(help="The id of a frame, or 6 or more of its first digits.")],
     *,
     reason: Annotated[str, Parameter(help="Why the label is wrong.")],
     campaign: Annotated[str | None, Parameter(help="The label at its level of theory.")] = None,

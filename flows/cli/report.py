@@ -49,6 +49,7 @@ def _record(run: "Assembly") -> "CampaignRecord":
     """Collect what the page is drawn from."""
     from al_engine.report.record import CampaignRecord, newest_audit
     from db.failures import failures
+    from db.ledger import costs
     from db.query import query
 
     store, name = run.store, run.campaign.name
@@ -61,7 +62,7 @@ def _record(run: "Assembly") -> "CampaignRecord":
         generations,
         store.stop_decisions(name),
         {g.number: store.metrics(name, g.number) for g in generations},
-        {g.number: store.costs(name, g.number) for g in generations},
+        costs(store, name),
         failures(store, name),
         labeled,
         None if audited is None else store.model(name, audited),

@@ -38,7 +38,10 @@ def explain(
     with open_store(database) as store:
         for found in candidacies(store, frame, campaign):
             model = store.model(found.campaign, found.generation)
-            told = explain_candidate(found.generation, found.candidate, found.frame, model, found.result)
+            told = explain_candidate(
+                found.generation, found.candidate, found.frame, model, found.result,
+                withdrawn=found.withdrawn,
+            )  # fmt: skip
             rows.append({"campaign": found.campaign, **told.to_json()})
             if not json_:
                 print(f"{found.campaign}, generation {told.generation}: {told.formula} {told.frame_id}")

@@ -26,6 +26,7 @@ from al_engine.errors import InputError, StateError
 from al_engine.lifecycle import CandidateState, GenerationState
 from al_engine.records import Metric, Origin
 from db.dump import canonical_dump
+from db.ledger import costs
 from db.store import Store
 from db.verify import verify
 
@@ -74,7 +75,7 @@ def test_records_come_back_bit_by_bit(store: Store) -> None:
     assert store.close_generation(NAME, 1, metrics_of(1), STOP, COST)
     assert same(store.metrics(NAME, 1), sorted(metrics_of(1), key=lambda m: (m.split, m.quantity, m.name)))
     assert same(store.stop_decision(NAME, 1), STOP)
-    assert store.costs(NAME, 1) == [COST] * 5
+    assert costs(store, NAME)[1] == [COST] * 5
     assert store.frames([f.frame_id for f in frames]) == frames
 
 
@@ -127,7 +128,7 @@ def test_every_finish_twice_is_once(store: Store) -> None:
     assert not store.finish_training(NAME, 1, model_of(store, 2), [], COST)
     assert not store.finish_labeling(NAME, 1, COST)
     assert canonical_dump(store, NAME) == before
-    assert len(store.costs(NAME, 1)) == 5
+    assert len(costs(store, NAME)[1]) == 5
 
 
 def test_an_arrow_that_fails_leaves_nothing(store: Store) -> None:

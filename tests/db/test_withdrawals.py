@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from stored_campaign import NAME, failure_of, frame_of, label_of, run_campaign, run_generation
 
 from al_engine.errors import DatabaseError, InputError
+from al_engine.frames import Frame
 from al_engine.lifecycle import CandidateState
 from al_engine.records import FailureReason
+from db.candidacies import candidacies
 from db.dump import canonical_dump
 from db.labels import Recorded
 from db.query import query
@@ -29,6 +32,7 @@ def test_a_withdrawn_label_is_out_of_all_that_comes_later(whole: Store) -> None:
     assert verify(store, NAME) == []
     for number in (0, 1):
         assert str(store.model(NAME, number)) == str(models[number])
+    assert candidacies(store, frame.frame_id)[0].withdrawn == "wrong spin"
     (row,) = query(store, "status=withdrawn", NAME)
     assert row.frame_id == frame.frame_id
     assert row.energy_ev == trained_on[0].label.energy
@@ -63,10 +67,13 @@ def test_only_one_label_is_meant(whole: Store) -> None:
     frame = whole.labeled(NAME, before=1)[0].frame
     run_campaign(whole, 1, name="same level")
     whole.import_labels(None, [(frame, label_of(frame, level="PBE"))])
+    alike = [Frame(np.array([1]), np.array([[x, 0.0, 0.0]])) for x in (2783, 7039)]
+    whole.import_labels(None, [(frame, label_of(frame)) for frame in alike])
     for arguments, why in (
         (("0" * 64, "x"), "no such label"),
-        (("", "x"), "several frames begin so"),
-        (("xyz", "x"), "a frame id has 64"),
+        ((alike[0].frame_id[:6], "x"), "several frames begin so"),
+        (("", "x"), "the first 6 to 64 hexadecimal digits"),
+        (("xyz", "x"), "the first 6 to 64 hexadecimal digits"),
         ((frame.frame_id, " "), "say why"),
         ((frame.frame_id, "x"), "it has labels at .* and .*; say --campaign"),
         ((frame.frame_id, "x", "none"), "no such campaign"),
@@ -90,7 +97,9 @@ def test_a_try_again_is_counted_and_its_label_is_learned_from(whole: Store) -> N
         (NAME, 1, 2),
     ]
     assert failed(store, FailureReason.SCF, NAME, 1) == waiting[1:]
-    assert failed(store, FailureReason.SCF, "none") == failed(store, FailureReason.CRASH) == []
+    assert failed(store, FailureReason.CRASH) == []
+    with pytest.raises(InputError, match="no such campaign"):
+        failed(store, FailureReason.SCF, "none")
     (frame,) = store.frames([waiting[1].frame_id])
     again = replace(failure_of(frame), reason=FailureReason.TIMEOUT, attempts=1)
     for _ in range(2):  # what comes twice is counted once

@@ -13,10 +13,12 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.exceptions import CancelledRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Running
+from prefect.states import Cancelled, Running
 from running import Finished
 
+import flows.campaign
 from flows.claim import close_dead_runs
 from flows.cli import execute
 
@@ -137,3 +139,11 @@ def test_status_as_json_has_the_columns_of_the_view(smoke: Finished, capsys: pyt
     assert campaign["generations"][0]["force_rmse_ev_per_ang"] is None
     assert campaign["generations"][2]["status"] == "closed"
     assert campaign["stop"]["converged"] is False
+
+
+def test_a_generation_that_is_cancelled_is_not_done_without_a_server(monkeypatch: pytest.MonkeyPatch):
+    answers = iter((True, False))  # it is gone just then
+    monkeypatch.setattr(flows.campaign, "is_there", lambda: next(answers))
+    monkeypatch.setattr(flows.campaign, "generation", lambda *_, **__: Cancelled())
+    with pytest.raises(CancelledRun):
+        flows.campaign._subflows()("smoke", 1, None, None)

@@ -111,7 +111,7 @@ def test_hours_stop_a_campaign_before_the_generation_that_exceeds_them_and_more_
     copied: str, tmp_path: Path
 ):
     with Store.open(copied) as store:
-        last = sum(cost.seconds for cost in store.costs("smoke", 2))
+        last = sum(cost.seconds for cost in costs(store, "smoke")[2])
     hours = (spent(copied) + 0.9 * last) / 3600
     set_up(tmp_path, copied, max_generations=3, budget={"hours": hours})
     assert drive("smoke", copied) is End.HOURS_SPENT

@@ -53,6 +53,8 @@ def test_the_true_error_is_in_the_deviations_of_the_ensemble_that_judged(model: 
     assert told.true_error.max_force_ev_per_ang == pytest.approx(3 * force_sd.max(), rel=1e-6)
     assert told.true_error.max_force_in_sd == pytest.approx(3 * force_sd.max() / force_sd[4, 1], rel=1e-6)
     assert told.judge == Judge(4, 3, 2, "audit")
+    withdrawn = explain(4, CANDIDATE, FRAME, model, label, withdrawn="wrong spin")
+    assert "status: withdrawn, wrong spin, energy" in "\n".join(explanation_lines(withdrawn))
     # what the selection saw is told as it is stored
     assert told.energy_sd_ev == Sd(0.5, 0.3, 0.4)
     assert told.force_sd_max_ev_per_ang == Sd(0.25, 0.15, 0.2)

@@ -7,9 +7,9 @@ from small_campaign import SMALL, config, labeled, water
 
 from al_engine.convergence import promoted
 from al_engine.model.ensemble import Ensemble
-from al_engine.records import LabeledFrame, Origin, StopDecision
+from al_engine.records import AuditDraw, LabeledFrame, Origin, StopDecision
 from al_engine.stages.backtest import worse_blocks
-from al_engine.stages.close import close_stage
+from al_engine.stages.close import close_stage, confirm_stage
 from al_engine.stages.train import train_stage
 
 
@@ -44,6 +44,19 @@ def test_a_poisoned_generation_is_not_promoted(initial: list[LabeledFrame]):
     assert promoted({2: good, 3: good}) == 3
     assert "not promoted" in bad.sentence
     assert "audit of generation 1" in bad.sentence
+
+
+def test_a_confirming_audit_is_paid_from_a_budget_that_withdrawn_labels_were_paid_from(
+    initial: list[LabeledFrame],
+):
+    audit = [labeled(water(50 + k), 1, Origin.AUDIT, f"g1w{k}") for k in range(4)]
+    draws = [AuditDraw(k, 0, k, item.frame.frame_id) for k, item in enumerate(audit * 2)]
+    model, items = train_stage(config(), 1, initial, {}).model, [*initial, *audit]
+    tight = config(budget={"labels": len(items) + 4})
+    for n_withdrawn, is_short in ((0, False), (1, True)):
+        n_labels = len(items) + n_withdrawn
+        against = confirm_stage(tight, 1, model, items, previous=None, draws=draws, n_labels=n_labels)
+        assert ("than the budget has" in against) is is_short
 
 
 def test_trained_frames_are_judged_by_the_member_that_left_them_out(initial: list[LabeledFrame]):
