@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def commands(text: str) -> list[list[str]]:
     for line in [line for block in fenced for line in block.replace("\\\n", " ").splitlines()] + inline:
         start = re.match(r"(?:\w+=\S+ +)*(?:\S*/)?al-engine(?:\s+|$)", line.strip())
         if start:
-            found.append(shlex.split(re.split(r"[|;>&]", line.strip()[start.end() :])[0], comments=True))
+            words = shlex.shlex(line.strip()[start.end() :], posix=True, punctuation_chars=True)
+            words.whitespace_split = True
+            found.append(list(takewhile(lambda word: word[0] not in "|;<>&()", words)))
     return found
 
 
@@ -56,9 +59,11 @@ def test_every_command_exists_with_these_options(file: Path):
 
 @pytest.mark.parametrize("wrong", ["al-engine runs", "al-engine status --jsons", "a/al-engine export one"])
 def test_a_command_that_does_not_exist_is_found(wrong: str):
-    (arguments,) = commands(f"Type `{wrong}`.")
-    with pytest.raises((CycloptsError, AssertionError)):
-        check(arguments)
+    found = commands(f"Type `{wrong}`.\n```bash\nA=1 {wrong} # so\n```\n")
+    assert len(found) == 2
+    for arguments in found:
+        with pytest.raises((CycloptsError, AssertionError)):
+            check(arguments)
 
 
 @each_document
