@@ -1,10 +1,11 @@
-# `make run` sets everything up and runs the main job; `make test` does the same for the tests.
+# `make run` sets everything up and runs the main job; `make test` does the same for the tests, `make docs`
+# for the site in build/site.
 # Needs Python 3.11 or newer (PYTHON=...) and make; everything else is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test debian clean
+.PHONY: run test docs debian clean
 
 run: $(VENV)/installed
 	$(BIN)/al-engine run configs/ethanol.yaml
@@ -14,6 +15,9 @@ test: debian $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --strict
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -27,6 +31,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@ $(VENV)/installed
 
 # A browser and a database server, for the tests that need them; those are skipped without.
