@@ -125,7 +125,7 @@ def run(folder: Path, n_frames: int, n_generations: int = 1, time_limit_s: float
         configuration(folder, n_frames, n_generations, time_limit_s),
         f"sqlite:///{folder}/faulty.db",
     )
-    began = time.monotonic()
+    before, began = set(psutil.Process().children(recursive=True)), time.monotonic()
     register(config, ROOT / "configs" / "smoke.yaml", url)
     over = drive(config.name, url)
     seconds = time.monotonic() - began
@@ -160,7 +160,7 @@ def run(folder: Path, n_frames: int, n_generations: int = 1, time_limit_s: float
         "kinds": dict(sorted(kinds.items())),
         "became": dict(sorted(seen.items())),
         "wrong": wrong,
-        "processes_left": [p.name() for p in psutil.Process().children(recursive=True)],
+        "processes_left": [p.name() for p in psutil.Process().children(recursive=True) if p not in before],
         "seconds": round(seconds, 1),
     }
 
