@@ -50,8 +50,10 @@ def transfer(source: Store, target: Store) -> Iterator[Transferred]:
     all. Killed at any moment and called again, it ends with the same.
 
     Raises:
-        InputError: The target has another campaign of a name, or another label of a frame.
+        InputError: The target has another campaign of a name, or another label of a frame; it is the source.
     """
+    if source.database.url == target.database.url:
+        raise InputError(f"{target.database.url}: the copy needs another database than its source")
     with source.database.snapshot() as here:
         url, names, known = target.database.url, campaigns.names(here), target.campaign_names()
         for name in (name for name in names if name in known):

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from networks import ensemble, ethanol, labeled
 from synthetic import labels_of, prediction_of
@@ -10,7 +11,7 @@ from synthetic import labels_of, prediction_of
 from al_engine.evaluation import Evaluation, evaluate
 from al_engine.lifecycle import GenerationState
 from al_engine.records import Generation, Metric, Origin, TrainedModel
-from al_engine.report.figures import calibration_figure, generation_figure
+from al_engine.report.figures import coverage, error_by_sd, generation_figure, png
 from al_engine.report.text import calibration_rows, error_rows, generation_markdown, number, size_rows
 
 
@@ -69,6 +70,14 @@ def test_markdown_has_one_table_of_calibration_for_each_split(scores: Evaluation
             width = line.count("|")
         elif line.startswith("| label"):
             assert line.count("|") == width
+
+
+def calibration_figure(scores: Evaluation) -> bytes:
+    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    coverage(left, scores)
+    error_by_sd(right, scores)
+    return png(figure)
 
 
 def test_calibration_is_drawn_in_two_panels_also_of_one_frame(scores: Evaluation):

@@ -59,15 +59,6 @@ def generation_figure(
     return png(figure)
 
 
-def calibration_figure(scores: Evaluation) -> bytes:
-    """Draw what was promised of the errors beside what was observed."""
-    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    coverage(left, scores)
-    error_by_sd(right, scores)
-    return png(figure)
-
-
 def png(figure: Figure) -> bytes:
     """Return the figure as a PNG file's bytes."""
     buffer = io.BytesIO()

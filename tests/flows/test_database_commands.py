@@ -118,6 +118,8 @@ def test_copying_says_a_line_a_campaign_or_why_not(smoke: Finished, tmp_path: Pa
     begun(tmp_path)
     assert execute(["copy", smoke.url, other]) == 2
     assert "holds another one of this name" in capsys.readouterr().err
+    assert execute(["copy", target, target]) == 2
+    assert "another database than its source" in capsys.readouterr().err
     assert execute(["copy", "sqlite:///none.db", target]) == 2
     assert "there is no such file" in capsys.readouterr().err
     assert execute(["copy", smoke.url, "postgresql://me:s3cret@127.0.0.1:1/x"]) == 2
