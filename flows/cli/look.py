@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from cyclopts.types import NonNegativeInt, PositiveInt
 
+from al_engine.errors import CalculatorUnavailableError
 from flows.cli.options import Database, check_output
 
 if TYPE_CHECKING:
@@ -109,12 +110,14 @@ def verify(
     campaign: Annotated[str, Parameter(help="Its name.")],
     *,
     dump: Annotated[Path | None, Parameter(help="Write the canonical dump to this file.")] = None,
+    labels: Annotated[NonNegativeInt, Parameter(help="So many labels are computed again.")] = 3,
     database: Database = None,
 ) -> int:
-    """Prove the database: hashes, life cycles, foreign keys."""
+    """Prove the database: hashes, life cycles, foreign keys, a sample of labels computed again."""
+    from al_engine.labeling.again import differences
     from db.dump import canonical_dump
     from db.verify import verify as check
-    from flows.assembly import assemble
+    from flows.assembly import assemble, check_labeler
 
     if dump is not None:
         check_output(dump, "--dump")
@@ -122,6 +125,11 @@ def verify(
         problems = check(run.store, campaign)
         if dump is not None:
             dump.write_text(canonical_dump(run.store, campaign))
+        try:
+            if not problems:  # in the order of their hashes the first ones are a sample at random
+                problems += differences(check_labeler(run), run.store.labeled(campaign)[:labels])
+        except CalculatorUnavailableError as error:
+            print(f"no label is computed again: {error}")
     for problem in problems:
         print(problem)
     print(f"{campaign}: {len(problems)} problems" if problems else f"{campaign}: sound")

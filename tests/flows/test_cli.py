@@ -17,6 +17,7 @@ from ase.io import read
 from running import CONFIGS, Finished, command, environment
 
 from al_engine import Ensemble, load_config
+from al_engine.errors import CalculatorUnavailableError
 from db.store import Store
 from flows.cli import execute
 
@@ -175,6 +176,17 @@ def test_verify_finds_the_database_sound_and_writes_the_dump(here: Path, tmp_pat
     assert execute(["verify", "smoke", "--dump", str(tmp_path / "dump")]) == 0
     assert "sound" in capsys.readouterr().out
     assert (tmp_path / "dump").stat().st_size > 1000
+
+
+def test_verify_says_where_it_cannot_compute_a_label_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    def not_here(_run: object) -> None:
+        raise CalculatorUnavailableError("no such program")
+
+    monkeypatch.setattr("flows.assembly.check_labeler", not_here)
+    assert execute(["verify", "smoke"]) == 0
+    assert capsys.readouterr().out == "no label is computed again: no such program\nsmoke: sound\n"
 
 
 def test_init_writes_a_file_that_loads_and_overwrites_nothing(
