@@ -7,9 +7,11 @@ import functools
 import logging
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from al_engine.errors import StoppedError
+from al_engine.errors import AlEngineError, StoppedError
 from al_engine.lifecycle import CandidateState, GenerationState
 from al_engine.records import Cost, TrainedModel
 from db.ledger import spend
@@ -25,6 +27,19 @@ CHECKPOINT_EVERY_S = 60.0
 def _cost(stage: str, started: float, run: Assembly, n_labels: int = 0) -> Cost:
     seconds = time.perf_counter() - started
     return Cost(stage, seconds, run.config.device, n_labels)
+
+
+@contextmanager
+def _noted(
+    run: Assembly, generation: int, toward: GenerationState, cost: Callable[[], Cost]
+) -> Iterator[None]:
+    """Note what a part of a stage cost where it ends before its time, by Ctrl-C or an error."""
+    try:
+        yield
+    except BaseException:
+        with suppress(AlEngineError):  # the first error is the one to tell
+            spend(run.store, run.campaign.name, generation, toward, cost())
+        raise
 
 
 def _own_model(run: Assembly, before: int) -> TrainedModel | None:
@@ -68,14 +83,13 @@ def train(
         starts = run.store.frames(run.campaign.start_frame_ids)
         folds = run.store.folds(campaign)
         try:
-            outcome = train_stage(
-                run.config, generation, labeled, folds,
-                starts=starts, previous=_own_model(run, generation),
-                progress=progress_of("train"), checkpoints=checkpoints,
-            )  # fmt: skip
+            with _noted(run, generation, GenerationState.TRAINED, lambda: _cost("training", started, run)):
+                outcome = train_stage(
+                    run.config, generation, labeled, folds,
+                    starts=starts, previous=_own_model(run, generation),
+                    progress=progress_of("train"), checkpoints=checkpoints,
+                )  # fmt: skip
         except StoppedError as stopped:
-            cost = _cost("training", started, run)
-            spend(run.store, campaign, generation, GenerationState.TRAINED, cost)
             log.info("generation %d: training %s", generation, stopped)
             return
         model, cost = outcome.model, _cost("training", started, run)
@@ -148,11 +162,16 @@ def label(
         labeler = Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
         report = progress_of("label")
         report(0, len(frames), "")
-        for done, result in enumerate(labeler.label_all(frames), 1):
-            run.store.record_result(campaign, generation, result)
-            report(done, len(frames), "")
-        cost = _cost("labeling", started, run, len(frames))
-        spend(run.store, campaign, generation, GenerationState.LABELED, replace(cost, device="cpu"))
+        done, toward = 0, GenerationState.LABELED
+
+        def cost() -> Cost:
+            return replace(_cost("labeling", started, run, done), device="cpu")
+
+        with _noted(run, generation, toward, cost):
+            for done, result in enumerate(labeler.label_all(frames), 1):
+                run.store.record_result(campaign, generation, result)
+                report(done, len(frames), "")
+        spend(run.store, campaign, generation, toward, cost())
         log.info("generation %d: chunk %d with %d labels done", generation, chunk, len(frames))
 
 

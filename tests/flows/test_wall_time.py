@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from ruamel.yaml import YAML
 from running import CONFIGS, Finished, command
 
 from al_engine.config_file import load_config
+from al_engine.frames import Frame
+from al_engine.labeling import Labeler
+from al_engine.records import FailureReason, LabelFailure
 from al_engine.stages.plan import End
 from db.dump import canonical_dump
 from db.ledger import costs
@@ -73,6 +77,28 @@ def test_a_stopped_training_notes_its_cost_keeps_its_state_and_ends_with_the_sam
         (generation,) = [g for g in store.generations("smoke") if g.number == 1]
         assert len(trainings) == 3
         assert generation.seconds_training == pytest.approx(sum(trainings))
+
+
+def test_labels_that_an_interruption_ends_are_in_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    url = f"sqlite:///{tmp_path}/al_engine.db"
+    set_up(tmp_path, url)
+
+    def interrupted(_labeler: Labeler, frames: Sequence[Frame]) -> Iterator[LabelFailure]:
+        yield LabelFailure(frames[0].frame_id, level, FailureReason.EXCEPTION, "", 1, 0.0)
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    with Store.open(url) as store:
+        level = store.campaign("smoke").level_of_theory
+        store.open_generation("smoke", 0)
+        steps.initial("smoke", 0, url)
+        ids = store.unlabeled_ids("smoke", 0)
+        monkeypatch.setattr(Labeler, "label_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            steps.label("smoke", 0, 0, ids, url)
+        (row,) = (cost for cost in costs(store, "smoke")[0] if cost.stage == "labeling")
+        assert row.n_labels == len(ids) - len(store.unlabeled_ids("smoke", 0)) == 1
+        assert 0.05 < row.seconds < 5
 
 
 def test_a_run_whose_wall_time_is_over_begins_nothing(copied: str, tmp_path: Path):
