@@ -66,12 +66,18 @@ def outlook(generations: Sequence[Generation], metrics: Sequence[Metric], stop: 
     if exponent < _FLAT:
         return Outlook(error, exponent, None, f"{distance}; the errors do not fall with the labels.")
     expected = points[-1][0] * (error / stop.tolerance_ev_per_ang) ** (1 / exponent)
-    more = max(0.0, expected - float(before[-1]))
+    more = expected - float(before[-1])
+    there = f"{_round(more)} more than there are" if more > 0 else "and there are as many by now"
     sentence = (
-        f"{distance}; errors fall as labels^-{exponent:.2g}, so that about {expected:.2g} labels are "
-        f"expected to be enough, {more:.2g} more than there are."
+        f"{distance}; errors fall as labels^-{exponent:.2g}, so that about {_round(expected)} labels are "
+        f"expected to be enough, {there}."
     )
     return Outlook(error, exponent, expected, sentence)
+
+
+def _round(n: float) -> str:
+    """Two digits of a number of labels, without a power of ten."""
+    return f"{float(f'{n:.2g}'):.0f}"
 
 
 def _exponent(logs: np.ndarray) -> float:

@@ -38,6 +38,8 @@ def test_the_sentence_says_how_far_it_is():
         "95 % of the newest audit's frames have forces within 0.2 eV/Å, 0.1 eV/Å are wanted; errors fall as "
         "labels^-1, so that about 80 labels are expected to be enough, 20 more than there are."
     )
+    many = outlook(generations([20, 20, 100], [None, 0.4, 0.2]), frame_error(0.3), STOP)
+    assert many.sentence.endswith("about 120 labels are expected to be enough, and there are as many by now.")
 
 
 @pytest.mark.parametrize(
