@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,24 +33,28 @@ class Outlook:
     sentence: str
 
 
-def outlook(generations: Sequence[Generation], metrics: Sequence[Metric], stop: Stop) -> Outlook:
+def outlook(
+    generations: Sequence[Generation], metrics_of: Callable[[int], Sequence[Metric]], stop: Stop
+) -> Outlook:
     """Fit error = a n^-b to the force RMSEs on the audits, and follow it from the newest frame error.
 
     n are the labels of the generations before, b is fitted by least squares of the logarithms, and
     n_expected = n_now (frame error / tolerance)^(1/b): the largest errors are taken to fall as the RMSE does.
 
     Args:
-        generations: Of a campaign, in order.
-        metrics: Of the newest closed one.
+        generations: Of a campaign, in order; one that is not closed yet is left out.
+        metrics_of: What was measured in a generation, by its number.
         stop: What the user wants.
     """
-    before = np.cumsum([0, *(g.n_labeled for g in generations)])
+    closed = [g for g in generations if g.closed_at is not None]
+    before = np.cumsum([0, *(g.n_labeled for g in closed)])
     points = [
         (n, g.force_rmse_ev_per_ang)
-        for n, g in zip(before[:-1].tolist(), generations, strict=True)
+        for n, g in zip(before[:-1].tolist(), closed, strict=True)
         if n > 0 and g.force_rmse_ev_per_ang
     ]
     key = ("audit", "forces", FRAME_ERROR)
+    metrics = metrics_of(closed[-1].number) if closed else ()
     error = next((m.value for m in metrics if (m.split, m.quantity, m.name) == key), None)
     if error is None or not np.isfinite(error) or not points:
         return Outlook(None, None, None, "No audit yet: how far it is from converged is not known.")

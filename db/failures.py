@@ -1,12 +1,13 @@
-"""Reference calculations of a campaign that gave no label."""
+"""Reference calculations of a campaign that gave no label, and what became of a new try."""
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from al_engine.lifecycle import CandidateState
-from al_engine.records import LabelFailure
-from db import campaigns
+from al_engine.records import Label, LabelFailure
+from db import campaigns, generations
+from db.columns import utc_now
 from db.schema import CandidateRow, GenerationRow, LabelFailureRow, LevelRow
 from db.store import Store
 
@@ -37,3 +38,33 @@ def failures(store: Store, campaign: str, before: int | None = None) -> list[tup
             (number, LabelFailure(frame_id, level, reason, message, attempts, seconds))
             for number, frame_id, level, reason, message, attempts, seconds in found
         ]
+
+
+def record_retry(
+    store: Store, campaign: str, number: int, before: LabelFailure, result: Label | LabelFailure
+) -> None:
+    """Store the result of a new try: the candidate of that generation is LABELED, or failed once more.
+
+    The row of its failure stays; its attempts are those before and the new ones. A result that comes twice
+    changes nothing.
+    """
+    if isinstance(result, Label):
+        store.record_result(campaign, number, result)
+        return
+    attempts = before.attempts + result.attempts
+    with store.database.write() as connection:
+        generation_id, _ = generations.lock(connection, campaign, number, shared=True)
+        this = select(CandidateRow.id).where(
+            CandidateRow.generation_id == generation_id, CandidateRow.frame_id == before.frame_id
+        )
+        connection.execute(
+            update(LabelFailureRow)
+            .where(LabelFailureRow.candidate_id.in_(this), LabelFailureRow.attempts < attempts)
+            .values(
+                reason=result.reason,
+                message=result.message,
+                attempts=attempts,
+                seconds=LabelFailureRow.seconds + result.seconds,
+                last_attempt_at=utc_now(),
+            )
+        )

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from al_engine.errors import AlEngineError, StoppedError
@@ -146,8 +146,13 @@ def select(campaign: str, generation: int, database_url: str | None = None) -> N
 def label(
     campaign: str, generation: int, chunk: int, frame_ids: list[str], database_url: str | None = None
 ) -> None:
-    """Label those of these frames that still lack a label; each is stored when it ends."""
+    """Label those of these frames that still lack a label; each is stored when it ends.
+
+    Raises:
+        AlEngineError: The first ones all fail; none of them is stored.
+    """
     from al_engine.labeling import Labeler
+    from al_engine.labeling.breaker import stop_where_all_fail
     from al_engine.stages.select import QUARANTINED, quarantined
     from db.failures import failures
 
@@ -167,8 +172,9 @@ def label(
         def cost() -> Cost:
             return replace(_cost("labeling", started, run, done), device="cpu")
 
-        with _noted(run, generation, toward, cost):
-            for done, result in enumerate(labeler.label_all(frames), 1):
+        n_first = run.config.labeling.stop_after_failures
+        with _noted(run, generation, toward, cost), closing(labeler.label_all(frames)) as results:
+            for done, result in enumerate(stop_where_all_fail(results, n_first), 1):
                 run.store.record_result(campaign, generation, result)
                 report(done, len(frames), "")
         spend(run.store, campaign, generation, toward, cost())

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,11 @@ def generations(labels: list[int], errors: list[float | None]) -> list[Generatio
     ]
 
 
-def frame_error(value: float) -> list[Metric]:
-    return [Metric("audit", "forces", "rmse_ev_per_ang", 0.3), Metric("audit", "forces", FRAME_ERROR, value)]
+def frame_error(value: float) -> Callable[[int], list[Metric]]:
+    return lambda _: [
+        Metric("audit", "forces", "rmse_ev_per_ang", 0.3),
+        Metric("audit", "forces", FRAME_ERROR, value),
+    ]
 
 
 @pytest.mark.parametrize("exponent", [0.25, 0.5, 1.0])
@@ -45,14 +50,14 @@ def test_the_sentence_says_how_far_it_is():
 @pytest.mark.parametrize(
     ("errors", "metrics", "words"),
     [
-        ([None, None, None], [], "No audit yet"),
+        ([None, None, None], lambda _: [], "No audit yet"),
         ([None, 0.2, None], frame_error(0.4), "needs two generations"),
         ([None, 0.2, 0.21], frame_error(0.4), "do not fall"),
         ([None, 0.2, 0.1], frame_error(0.1), "a proof, not labels"),
     ],
 )
 def test_nothing_is_expected_that_cannot_be_fitted(
-    errors: list[float | None], metrics: list[Metric], words: str
+    errors: list[float | None], metrics: Callable[[int], list[Metric]], words: str
 ):
     found = outlook(generations([20, 20, 20], errors), metrics, STOP)
     assert found.labels_expected is None

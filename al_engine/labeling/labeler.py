@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +11,6 @@ from al_engine.cores import memory_bytes, n_cores
 from al_engine.errors import CalculatorUnavailableError, InputError
 from al_engine.frames import Frame, minimum_distance
 from al_engine.labeling.base import Computed, Failed
-from al_engine.labeling.breaker import stop_where_all_fail
 from al_engine.labeling.checks import MIN_DISTANCE_ANG, check_frame, check_result
 from al_engine.labeling.file_labels import look_up
 from al_engine.labeling.isolation import run_isolated
@@ -61,20 +59,13 @@ class Labeler:
             return round(self.labeling.memory_limit_gb * 1e9)
         return max(memory_bytes() // self.n_processes, MEMORY_SHARE_AT_LEAST)
 
-    def label_all(self, frames: Iterable[Frame]) -> Iterator[Label | LabelFailure]:
+    def label_all(self, frames: Iterable[Frame]) -> Generator[Label | LabelFailure, None, None]:
         """Yield one result for each frame as it ends, in any order.
 
         Each frame is computed by a new calculator in a process of its own, within the limits; no more
         frames are taken than there are processes. Whatever happens to a process, twice, costs one label.
         The labels of a file are looked up in this process.
-
-        Raises:
-            AlEngineError: The first `labeling.stop_after_failures` all fail.
         """
-        with closing(self._results(frames)) as results:
-            yield from stop_where_all_fail(results, self.labeling.stop_after_failures)
-
-    def _results(self, frames: Iterable[Frame]) -> Generator[Label | LabelFailure, None, None]:
         if isinstance(self.reference, FileLabels):
             yield from (self._judge(frame, look_up(self.reference, frame), 0.0) for frame in frames)
             return

@@ -81,7 +81,6 @@ def page(record: CampaignRecord) -> str:
 
 def _summary(record: CampaignRecord, config: CampaignConfig) -> list[str]:
     """Say what there is, whether it has converged, and how far it is from that, as `status` does."""
-    closed = [g for g in record.generations if g.closed_at is not None]
     n_labels, n_failed = len(record.labeled), len(record.failures)
     n = len(record.generations)
     said = [f"Generations: {n}. Labels: {n_labels}. Calculations without a label: {n_failed}."]
@@ -91,8 +90,7 @@ def _summary(record: CampaignRecord, config: CampaignConfig) -> list[str]:
     if record.decision is not None:
         said.append(record.decision.sentence)
     if record.decision is None or not record.decision.converged:
-        metrics = record.metrics.get(closed[-1].number, ()) if closed else ()
-        said.append(outlook(closed, metrics, config.stop).sentence)
+        said.append(outlook(record.generations, record.metrics.__getitem__, config.stop).sentence)
     return said
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from itertools import groupby
+from operator import itemgetter
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -44,7 +45,7 @@ def retry(
     from rich.console import Console
 
     from al_engine.records import FailureReason, Label
-    from db.retries import failed, record
+    from db.failures import failures, record_retry
     from flows.assembly import assemble, check_labeler, open_store
     from flows.cli.live import live
     from flows.progress import progress_of
@@ -55,19 +56,20 @@ def retry(
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a calculator may be a module in this folder
     with open_store(database) as store:
-        waiting = failed(store, FailureReason(reason), campaign, generation)
-    n_labeled = 0
-    for name, items in groupby(waiting, key=lambda item: item.campaign):
+        found = {name: failures(store, name) for name in ([campaign] if campaign else store.campaign_names())}
+    n_tried = n_labeled = 0
+    for name, all_failures in found.items():
+        chosen = [(g, f) for g, f in all_failures if f.reason == reason and generation in (None, g)]
+        if not chosen:
+            continue
         with assemble(name, database) as run, live(Console()):
             labeler = check_labeler(run)
-            for number, some in groupby(items, key=lambda item: item.generation):
-                these = {item.frame_id: item for item in some}
+            for number, some in groupby(chosen, key=itemgetter(0)):
+                these = {failure.frame_id: failure for _, failure in some}
                 report = progress_of(f"label {name}, generation {number}")
                 for done, result in enumerate(labeler.label_all(run.store.frames(list(these))), 1):
-                    record(run.store, these[result.frame_id], result)
-                    n_labeled += isinstance(result, Label)
+                    record_retry(run.store, name, number, these[result.frame_id], result)
+                    n_tried, n_labeled = n_tried + 1, n_labeled + isinstance(result, Label)
                     report(done, len(these), "")
-    print(
-        f"{len(waiting)} labels tried again: {n_labeled} succeeded, {len(waiting) - n_labeled} failed again"
-    )
+    print(f"{n_tried} labels tried again: {n_labeled} succeeded, {n_tried - n_labeled} failed again")
     return 0

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -190,9 +191,7 @@ def _outlook(run: "Assembly", generations: Sequence["Generation"]) -> "Outlook":
     """Say how far the campaign is from its tolerance."""
     from al_engine.learning_curve import outlook
 
-    closed = [g for g in generations if g.closed_at is not None]
-    metrics = run.store.metrics(run.campaign.name, closed[-1].number) if closed else []
-    return outlook(closed, metrics, run.config.stop)
+    return outlook(generations, partial(run.store.metrics, run.campaign.name), run.config.stop)
 
 
 def _newest_stop(run: "Assembly") -> "StopDecision | None":

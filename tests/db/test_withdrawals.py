@@ -13,9 +13,9 @@ from al_engine.lifecycle import CandidateState
 from al_engine.records import FailureReason
 from db.candidacies import candidacies
 from db.dump import canonical_dump
+from db.failures import failures, record_retry
 from db.labels import Recorded
 from db.query import query
-from db.retries import FailedCandidate, failed, record
 from db.store import Store
 from db.verify import verify
 from db.withdrawals import withdraw
@@ -91,24 +91,26 @@ def test_only_one_label_is_meant(whole: Store) -> None:
 
 def test_a_try_again_is_counted_and_its_label_is_learned_from(whole: Store) -> None:
     store, closed = whole, whole.generations(NAME)
-    waiting = failed(store, FailureReason.SCF)
-    assert [(item.campaign, item.generation, item.attempts) for item in waiting] == [
-        (NAME, 0, 2),
-        (NAME, 1, 2),
+    waiting = failures(store, NAME)
+    assert [(number, item.reason, item.attempts) for number, item in waiting] == [
+        (0, FailureReason.SCF, 2),
+        (1, FailureReason.SCF, 2),
     ]
-    assert failed(store, FailureReason.SCF, NAME, 1) == waiting[1:]
-    assert failed(store, FailureReason.CRASH) == []
+    assert failures(store, NAME, before=1) == waiting[:1]
     with pytest.raises(InputError, match="no such campaign"):
-        failed(store, FailureReason.SCF, "none")
-    (frame,) = store.frames([waiting[1].frame_id])
+        failures(store, "none")
+    (frame,) = store.frames([waiting[1][1].frame_id])
     again = replace(failure_of(frame), reason=FailureReason.TIMEOUT, attempts=1)
     for _ in range(2):  # what comes twice is counted once
-        record(store, waiting[1], again)
-    (later,) = failed(store, FailureReason.TIMEOUT)
-    assert later == FailedCandidate(NAME, 1, frame.frame_id, 3)
+        record_retry(store, NAME, 1, waiting[1][1], again)
+    first, (number, later) = failures(store, NAME)
+    assert first == waiting[0]
+    assert (number, later.frame_id, later.reason, later.attempts) == (
+        1, frame.frame_id, FailureReason.TIMEOUT, 3,
+    )  # fmt: skip
     for _ in range(2):
-        record(store, later, label_of(frame))
-    assert failed(store, FailureReason.TIMEOUT) == []
+        record_retry(store, NAME, 1, later, label_of(frame))
+    assert failures(store, NAME) == waiting[:1]
     assert frame.frame_id in {item.frame.frame_id for item in store.labeled(NAME, before=2)}
     states = {c.frame_id: c.state for c in store.candidates(NAME, 1)}
     assert states[frame.frame_id] is CandidateState.LABELED

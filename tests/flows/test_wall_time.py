@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 from running import CONFIGS, Finished, command
@@ -14,7 +15,7 @@ from running import CONFIGS, Finished, command
 from al_engine.config_file import load_config
 from al_engine.frames import Frame
 from al_engine.labeling import Labeler
-from al_engine.records import FailureReason, LabelFailure
+from al_engine.records import Label
 from al_engine.stages.plan import End
 from db.dump import canonical_dump
 from db.ledger import costs
@@ -83,8 +84,8 @@ def test_labels_that_an_interruption_ends_are_in_the_ledger(tmp_path: Path, monk
     url = f"sqlite:///{tmp_path}/al_engine.db"
     set_up(tmp_path, url)
 
-    def interrupted(_labeler: Labeler, frames: Sequence[Frame]) -> Iterator[LabelFailure]:
-        yield LabelFailure(frames[0].frame_id, level, FailureReason.EXCEPTION, "", 1, 0.0)
+    def interrupted(_labeler: Labeler, frames: Sequence[Frame]) -> Iterator[Label]:
+        yield Label(frames[0].frame_id, level, -1.0, np.zeros((frames[0].n_atoms, 3)))
         time.sleep(0.05)
         raise KeyboardInterrupt
 

@@ -34,11 +34,19 @@ def test_all_results_pass_in_order_unless_the_first_ones_all_failed(outcomes, n_
 
 def test_the_line_names_the_commonest_reason_an_example_and_the_remedy():
     bad = [behaving("raise"), *(behaving("segv", 0.1 * k) for k in range(2)), behaving("good")]
-    labeler = Labeler(MOODY, Labeling(n_workers=1, stop_after_failures=3), level_of_theory(MOODY))
+    labeler = Labeler(MOODY, Labeling(n_workers=1), level_of_theory(MOODY))
     with pytest.raises(AlEngineError) as caught:
-        list(labeler.label_all(bad))
+        list(stop_where_all_fail(labeler.label_all(bad), 3))
     line = str(caught.value)
     assert "\n" not in line
     assert "the first 3 labels all failed, 2 by 'crash'" in line
     assert "SIGSEGV" in line
     assert "labeling.memory_limit_gb, and run the same command again" in line
+
+
+def test_who_tries_failed_labels_again_is_told_of_each():
+    """Only a campaign stops: `labels retry` and `verify` expect failures."""
+    bad = [behaving("raise", 0.1 * k) for k in range(Labeling().stop_after_failures + 1)]
+    found = list(Labeler(MOODY, Labeling(), level_of_theory(MOODY)).label_all(bad))
+    assert {item.frame_id for item in found} == {frame.frame_id for frame in bad}
+    assert all(isinstance(item, LabelFailure) for item in found)
