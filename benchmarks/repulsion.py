@@ -1,4 +1,4 @@
-"""Does the short-range repulsion help? Ethanol, GFN2-xTB: trained near equilibrium, tested on pressed bonds.
+"""Do the repulsion and the floor of distances help? Ethanol, GFN2-xTB: tested on pressed bonds.
 
 python benchmarks/repulsion.py [--seeds 3]
 """
@@ -13,7 +13,7 @@ from gfn2_labels import labeled
 from al_engine.config import CampaignConfig, System
 from al_engine.evaluation import evaluate
 from al_engine.frames import Frame, minimum_distance
-from al_engine.model import potential
+from al_engine.model import repulsion
 from al_engine.model.ensemble import Ensemble
 from al_engine.stages.compute import resolve_compute
 from al_engine.stages.initial import isolated_atom
@@ -41,8 +41,9 @@ def main() -> None:
     press = [f for f in (pressed(f, rng) for f in test) if minimum_distance(f) > 0.5]
     train_set = labeled([*train, *(isolated_atom(z) for z in (1, 6, 8))])
     tests = {"rattled": labeled(test), "pressed": labeled(press)}
-    for reach in (1e-9, 1.0):
-        potential.REPULSION_REACH = reach
+    coulomb, floor = repulsion.COULOMB, repulsion.FLOOR
+    variants = {"neither": (0.0, 1e-3), "repulsion": (coulomb, 1e-3), "both": (coulomb, floor)}
+    for kind, (repulsion.COULOMB, repulsion.FLOOR) in variants.items():
         for seed in range(arguments.seeds):
             config = resolve_compute(
                 CampaignConfig(name="repulsion", seed=seed, systems=(System(structure="-"),)), 9
@@ -55,8 +56,7 @@ def main() -> None:
                 forces = np.concatenate([i.label.forces for i in items])
                 e = evaluate(p, [i.label.energy for i in items], forces)
                 errors.append(f"{name} {1000 * e.forces.rmse_ev_per_ang:.0f} meV/Å")
-            kind = "with" if reach > 0.5 else "without"
-            print(f"{kind} repulsion, seed {seed}: {', '.join(errors)}", flush=True)
+            print(f"{kind}, seed {seed}: {', '.join(errors)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def trained() -> Ensemble:
         name="laws",
         systems=(System(structure="-"),),
         model=Model(n_members=3, n_channels=8, n_radial=6, r_max_ang=4.0),
-        training=Training(n_steps=60, batch_size=4),
+        training=Training(n_steps=240, batch_size=4),
         device="cpu",
     )
     model = train_stage(config, 1, [labeled(frame) for frame in frames], {}).model

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from al_engine.errors import InputError
 from al_engine.model.potential import Architecture, StackedPotential
 
-FORMAT = "al-engine ensemble 4"
+FORMAT = "al-engine ensemble 5"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def from_bytes(
     if metadata.get("format") != FORMAT:
         raise InputError(f"the ensemble has format {metadata.get('format')!r}, not {FORMAT!r}")
     shape = json.loads(metadata["architecture"])
-    arch = Architecture(**shape | {"elements": tuple(shape["elements"])})
+    lists = {"elements": tuple(shape["elements"]), "shortest": tuple(shape["shortest"])}
+    arch = Architecture(**shape | lists)
     raw: Mapping[str, object] = json.loads(metadata["provenance"])
     provenance = Provenance(
         atomic_energies={int(z): float(e) for z, e in dict(raw["atomic_energies"]).items()},  # type: ignore[call-overload]

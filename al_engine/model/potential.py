@@ -13,17 +13,13 @@ from torch.nn import functional
 from al_engine.model.batch import FrameBatch
 from al_engine.model.gather import to_neighbors
 from al_engine.model.layers import Products, RadialBasis, StackedLinear, of_element
-from al_engine.model.repulsion import Repulsion
+from al_engine.model.repulsion import DistanceFloor, Repulsion, bond_lengths
 
-REPULSION_REACH = 1.0
-"""The repulsion ends at the sum of the covalent radii: bonds feel its tail, nothing else does."""
 MIN_NOISE = 1e-4
 """Floor of an atom's noise scale, relative to the force scale."""
 
 
 NoiseKind = Literal["local", "global", "white"]
-N_RADIAL_HIDDEN = 32
-"""Learned radial functions of a layer."""
 RADIAL_GAIN = 1.5
 """Start of the weights on them: larger ones learn forces faster, but fail on few labels."""
 
@@ -45,6 +41,9 @@ class Architecture:
     """Root mean square of the training forces, eV/Å: scales the output."""
     noise: NoiseKind = "local"
     """Force noise (math 1): from the energy noise of the atom; from that of the frame; a head of its own."""
+    shortest: tuple[float, ...] = ()
+    """Least distance of each pair of elements that was learned from, at most a bond: (n_species²,), Å.
+    Below it nuclei repel (`repulsion`). Empty: bonds."""
 
     @property
     def n_species(self) -> int:
@@ -106,10 +105,10 @@ class AtomicBasis(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         m, c = arch.n_members, arch.n_channels
-        self.mix = nn.ModuleList(StackedLinear(m, N_RADIAL_HIDDEN, c, RADIAL_GAIN) for _ in range(3))
+        self.mix = nn.ModuleList(StackedLinear(m, c, c, RADIAL_GAIN) for _ in range(3))
 
     def forward(self, radial: Tensor, edges: Edges, *_: object) -> list[Tensor]:
-        """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
+        """Radial functions (n_members, n_atoms, n_slots, n_channels) to A_0, A_1, A_2."""
         sums = torch.matmul(edges.harmonics.transpose(-1, -2), radial).split_with_sizes((1, 3, 5), dim=-2)
         return [linear(x) for linear, x in zip(self.mix, sums, strict=True)]
 
@@ -120,12 +119,12 @@ class Messages(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         m, c, k = arch.n_members, arch.n_channels, arch.n_sent
-        self.radial_out = StackedLinear(m, N_RADIAL_HIDDEN, 5 * k, RADIAL_GAIN)
+        self.radial_out = StackedLinear(m, c, 5 * k, RADIAL_GAIN)
         self.send = StackedLinear(m, c, k)
         self.mix = nn.ModuleList(StackedLinear(m, k, c) for _ in range(3))
 
     def forward(self, radial: Tensor, edges: Edges, batch: FrameBatch, nodes: Nodes) -> list[Tensor]:
-        """Radial functions (n_members, n_atoms, n_slots, N_RADIAL_HIDDEN) to A_0, A_1, A_2."""
+        """Radial functions (n_members, n_atoms, n_slots, n_channels) to A_0, A_1, A_2."""
         flat = radial.flatten(1, 2)  # a product for each path, so that the paths are contiguous
         paths = [torch.bmm(flat, w).view(radial.shape[:3] + w.shape[2:]) for w in self._path_weights()]
         scalars = to_neighbors(self.send(nodes.invariants), batch.neighbor, batch.reverse)
@@ -153,8 +152,8 @@ class Interaction(nn.Module):
         super().__init__()
         m, c = arch.n_members, arch.n_channels
         self.neighbor_scale = 1 / math.sqrt(arch.mean_neighbors)
-        self.radial_in = StackedLinear(m, arch.n_radial, N_RADIAL_HIDDEN)
-        self.pair = nn.Parameter(torch.randn(m, arch.n_species**2, N_RADIAL_HIDDEN))
+        self.radial_in = StackedLinear(m, arch.n_radial, c)
+        self.pair = nn.Parameter(torch.randn(m, arch.n_species**2, c))
         self.sums = AtomicBasis(arch) if first else Messages(arch)
         self.products = Products(m, arch.n_species, c, vectors=not last)
         self.mix_invariants = StackedLinear(m, c, c)
@@ -192,7 +191,8 @@ class StackedPotential(nn.Module):
         self.arch = arch
         m, c = arch.n_members, arch.n_channels
         self.basis = RadialBasis(arch.n_radial, arch.r_max)
-        self.repulsion = Repulsion(arch.elements, REPULSION_REACH)
+        shortest = arch.shortest or bond_lengths(arch.elements)
+        self.repulsion, self.floor = Repulsion(arch.elements, shortest), DistanceFloor(shortest)
         last = arch.n_layers - 1
         self.layers = nn.ModuleList(
             Interaction(arch, first=i == 0, last=i == last) for i in range(arch.n_layers)
@@ -243,7 +243,7 @@ class StackedPotential(nn.Module):
         own, other = batch.element[:, None, :, None], batch.element[batch.neighbor].unsqueeze(-2)
         pair = (own * other).flatten(2).flatten(0, 1)
         harmonics = torch.cat(spherical_harmonics(vectors / r.unsqueeze(-1)), dim=-1)
-        return Edges(r, self.basis(r), harmonics, pair)
+        return Edges(r, self.basis(self.floor(r, pair)), harmonics, pair)
 
     def _force_noise(self, variance: Tensor, own: Tensor, batch: FrameBatch) -> Tensor:
         """tau_a² (math 1), (eV/Å)²: v_a / l² + delta_F², or sigma² / l², or the head of its own (1/Å²)."""

@@ -16,7 +16,6 @@ from al_engine.errors import InputError, blaming
 from al_engine.frames import Frame, elements_of
 from al_engine.labeling import check_reference, level_of_theory, resolve_backend
 from al_engine.model.ensemble import resolve_device
-from al_engine.model.potential import REPULSION_REACH
 from al_engine.records import Campaign
 from al_engine.stages.compute import resolve_compute
 from al_engine.stages.files import labeled_frames, with_absolute_files
@@ -154,7 +153,7 @@ def _check_initial(config: CampaignConfig, starts: Sequence[Frame]) -> None:
     with blaming("budget", "labels"):
         if config.budget.labels is not None and len(initial) > config.budget.labels:
             raise InputError(f"generation 0 alone needs {len(initial)} labels (initial.n_frames)")
-    needed = max(REPULSION_REACH * 2 * covalent_radii[z] for z in elements_of(starts))
+    needed = max(2 * covalent_radii[z] for z in elements_of(starts))
     with blaming("model", "r_max_ang"):
         if config.model.r_max_ang < needed:
             raise InputError(f"bonds of these elements are up to {needed:.2f} Å long; more is needed")

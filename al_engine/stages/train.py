@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from al_engine.frames import Frame, elements_of
 from al_engine.model.checkpoint import Provenance, from_bytes
 from al_engine.model.ensemble import Ensemble
 from al_engine.model.potential import Architecture, StackedPotential
+from al_engine.model.repulsion import bond_lengths
 from al_engine.progress import Progress, silent
 from al_engine.records import LabeledFrame, Metric, Origin, TrainedModel
 from al_engine.seeds import Stage, torch_seed
@@ -106,7 +107,7 @@ def fit(
     if warm is not None:
         energies = warm[1].atomic_energies  # the zero that the networks were trained with
     dataset = build_dataset(bonded, training_set, energies, config.model.r_max_ang)
-    net = warm[0] if warm else fresh_networks(config, dataset, sorted(energies), seed)
+    net = _moved(warm[0], dataset) if warm else fresh_networks(config, dataset, sorted(energies), seed)
     settings = _settings(config.training, is_warm=warm is not None)
     result = train(net, dataset, settings, seed, progress=progress, checkpoints=checkpoints)
     provisional = _provisional(result.fold)
@@ -169,7 +170,8 @@ def fresh_networks(
     """Draw new networks from their own stream."""
     neighbors = np.concatenate([(~g.table.is_pad).sum(axis=1) for g in dataset.graphs])
     force_scale = max(1e-3, _rms(np.concatenate(dataset.forces)))
-    arch = _architecture(config, elements, max(1.0, float(neighbors.mean())), force_scale)
+    shortest = dataset.shortest_distances(bond_lengths(elements))
+    arch = _architecture(config, elements, max(1.0, float(neighbors.mean())), force_scale, shortest)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = StackedPotential(arch)
@@ -187,8 +189,16 @@ def _warm_networks(
     if config.training.start != "warm" or previous is None:
         return None
     net, provenance = from_bytes(previous.weights, device=torch.device(config.device), dtype=torch.float32)
-    arch = _architecture(config, elements, net.arch.mean_neighbors, net.arch.force_scale)
-    return (net, provenance) if net.arch == arch else None
+    old = net.arch
+    arch = _architecture(config, elements, old.mean_neighbors, old.force_scale, old.shortest)
+    return (net, provenance) if old == arch else None
+
+
+def _moved(net: StackedPotential, dataset: Dataset) -> StackedPotential:
+    """Return the same weights where nuclei repel below the shortest distances of this training set too."""
+    again = StackedPotential(replace(net.arch, shortest=dataset.shortest_distances(net.arch.shortest)))
+    again.load_state_dict(net.state_dict())
+    return again.to(net.basis.frequency.device, torch.float32)
 
 
 def _settings(training: Training, *, is_warm: bool) -> Training:
@@ -200,7 +210,11 @@ def _settings(training: Training, *, is_warm: bool) -> Training:
 
 
 def _architecture(
-    config: CampaignConfig, elements: Sequence[int], mean_neighbors: float, force_scale: float
+    config: CampaignConfig,
+    elements: Sequence[int],
+    mean_neighbors: float,
+    force_scale: float,
+    shortest: tuple[float, ...],
 ) -> Architecture:
     return Architecture(
         n_members=config.model.n_members,
@@ -212,6 +226,7 @@ def _architecture(
         mean_neighbors=mean_neighbors,
         force_scale=force_scale,
         noise="white" if config.training.objective == "white" else config.training.length_scale,
+        shortest=shortest,
     )
 
 

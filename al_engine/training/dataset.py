@@ -90,6 +90,17 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.graphs)
 
+    def shortest_distances(self, at_most: Sequence[float]) -> tuple[float, ...]:
+        """Return the least distance of each pair of elements, at most `at_most`: (n_species²,), Å."""
+        shortest = np.array(at_most)
+        for g in self.graphs:
+            i, slot = np.nonzero(~g.table.is_pad)
+            j = g.table.neighbor[i, slot]
+            r = g.frame.positions[j] - g.frame.positions[i] + g.table.shift[i, slot] @ g.frame.cell
+            pair = g.species[i] * self.n_species + g.species[j]
+            np.minimum.at(shortest, pair, np.linalg.norm(r, axis=1))
+        return tuple(shortest.tolist())
+
     def shape(self, n_frames: int, n_atoms: int) -> BatchShape:
         """Return the shape of batches of at most so many frames and atoms."""
         n_slots = int(self._n_slots.max())

@@ -18,7 +18,6 @@ from al_engine.progress import Progress, silent
 from al_engine.training.batches import batch_limits, frame_order
 from al_engine.training.dataset import Dataset
 from al_engine.training.fold import FoldResiduals, fold_residuals, start_noise
-from al_engine.training.readout import fit_readout
 from al_engine.training.state import Checkpoints, TrainingState, fingerprint
 from al_engine.training.step import GradientStep
 
@@ -54,7 +53,7 @@ def train(
     """Train all members in place; the weights kept are averaged ones, best by out-of-fold loss.
 
     Args:
-        net: Fresh networks; with `settings.start` "warm" trained ones, whose readout is not fitted anew.
+        net: Fresh networks, or trained ones.
         dataset: Frames with folds; member m never learns from fold m.
         settings: Lengths and rates.
         seed: Of the order of the frames.
@@ -67,7 +66,7 @@ def train(
     """
     device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
     key = fingerprint(net, dataset, settings, seed)
-    state = _begin(net, dataset, settings, key, checkpoints)
+    state = _begin(net, key, checkpoints)
     n_warmup = settings.n_steps
     if settings.objective != "mse":
         n_warmup = max(1, round(settings.warmup_share * settings.n_steps))
@@ -117,16 +116,12 @@ def train(
     return TrainingResult(np.array(state.log), fold_residuals(net, dataset, with_noise=True))
 
 
-def _begin(
-    net: StackedPotential, dataset: Dataset, settings: Training, key: str, checkpoints: Checkpoints | None
-) -> TrainingState:
+def _begin(net: StackedPotential, key: str, checkpoints: Checkpoints | None) -> TrainingState:
     """Return the stored state of this training, else a new one."""
     if checkpoints and checkpoints.stored:
         state = TrainingState.from_bytes(checkpoints.stored, key, net)
         if state is not None:
             return state
-    if settings.start == "fresh":
-        fit_readout(net, dataset, settings.energy_weight)
     return TrainingState(net)
 
 

@@ -39,7 +39,7 @@ def model() -> Ensemble:
         name="ions",
         systems=(System(structure="-"),),
         model=Model(n_members=2, n_channels=16, n_radial=6, r_max_ang=3.0),
-        training=Training(n_steps=300, batch_size=8),
+        training=Training(n_steps=600, batch_size=8),
         device="cpu",
     )
     frames = [item for name in SPECIES for item in rattled(name, 20, seed=1)]

@@ -90,7 +90,7 @@ def test_repulsion_of_two_protons_close_together_is_coulombs_with_the_universal_
     from al_engine.model.repulsion import Repulsion
 
     r = torch.tensor([[[0.05]]], dtype=torch.float64)
-    module = Repulsion((1,), reach=100.0)  # so wide that the cut-off is 1 here
+    module = Repulsion((1,), [62.0])  # so wide that the cut-off is 1 here
     energy = float(module(r, torch.ones(1, 1, dtype=torch.float64)))
     x = 0.05 / (0.4685 / 2)
     phi = sum(
@@ -101,13 +101,26 @@ def test_repulsion_of_two_protons_close_together_is_coulombs_with_the_universal_
 
 
 def test_repulsion_ends_at_the_sum_of_the_covalent_radii():
-    from al_engine.model.repulsion import Repulsion
+    from al_engine.model.repulsion import Repulsion, bond_lengths
 
-    module = Repulsion((1, 6), reach=1.0)
+    module = Repulsion((1, 6), bond_lengths((1, 6)))
     pair = torch.eye(4)[1:2]  # H with C: 0.31 + 0.76 Å
     inside, outside = (float(module(torch.tensor([[[r]]]), pair)) for r in (1.06, 1.08))
     assert inside > 0
     assert outside == 0
+
+
+def test_distances_are_themselves_where_frames_are_and_stop_falling_well_below():
+    from al_engine.model.repulsion import FLOOR, DistanceFloor
+
+    r = torch.tensor([0.3, 0.6, FLOOR * 1.0, 1.0, 1.5, 4.0], dtype=torch.float64).requires_grad_()
+    seen = DistanceFloor([1.0])(r.view(1, 1, -1), torch.ones(6, 1, dtype=torch.float64)).flatten()
+    (slope,) = torch.autograd.grad(seen.sum(), r)
+    torch.testing.assert_close(seen[3:], r[3:], rtol=2e-3, atol=0)
+    torch.testing.assert_close(seen[:2], torch.full_like(seen[:2], FLOOR), rtol=1e-3, atol=0)
+    assert slope[:2].max() < 3e-3
+    assert float(slope[2].detach()) == pytest.approx(0.5)
+    torch.testing.assert_close(slope[4:], torch.ones_like(slope[4:]), rtol=1e-4, atol=0)
 
 
 def test_the_sum_back_is_the_transpose_of_the_copy_to_the_neighbors():

@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from ase.data import covalent_radii
 from hypothesis import given
 from hypothesis import strategies as st
 from test_objective import dataset, labeled, network
 
 from al_engine.config import Training
-from al_engine.records import LabeledFrame
+from al_engine.frames import Frame
+from al_engine.model.repulsion import bond_lengths
+from al_engine.records import Label, LabeledFrame, Origin, TrainingFrame
 from al_engine.training.crossfit import assign_folds
+from al_engine.training.dataset import build_dataset
 from al_engine.training.fold import fold_residuals
 from al_engine.training.optimizer import StackedMuon, orthogonalized
-from al_engine.training.readout import fit_readout
 from al_engine.training.trainer import LOG_COLUMNS, train
 
 ITEMS = [labeled(k) for k in range(24)]
@@ -82,9 +85,6 @@ def test_training_repeats_bit_by_bit():
 
 def test_training_on_an_easy_surface_learns_it():
     """Labels made by another network: the out-of-fold force error falls far below the forces' size."""
-    from al_engine.records import Label, LabeledFrame, Origin, TrainingFrame
-    from al_engine.training.dataset import build_dataset
-
     teacher = network(7)
     with torch.no_grad():
         teacher.readout.weight.mul_(3)
@@ -109,18 +109,6 @@ def test_training_on_an_easy_surface_learns_it():
     assert np.isfinite(result.fold.nll)
 
 
-@pytest.mark.parametrize("n_frames", [12, 72, 96])
-def test_the_readout_starts_from_frames_of_every_fold_however_many_there_are(n_frames: int):
-    """Folds often alternate, so that frames at a fixed stride may all be of one fold."""
-    data = dataset(n_frames)
-    net = network().float()
-    before = np.sqrt(np.mean(fold_residuals(net, data, with_noise=False).energy ** 2))
-    fit_readout(net, data, energy_weight=10.0)
-    after = fold_residuals(net, data, with_noise=False)
-    assert np.sqrt(np.mean(after.energy**2)) < before
-    assert np.isfinite(after.coupled).all()
-
-
 @pytest.mark.parametrize(
     ("objective", "length_scale"), [("coherent", "global"), ("white", "local"), ("mse", "local")]
 )
@@ -133,3 +121,20 @@ def test_every_objective_learns_forces_and_ends_with_a_finite_likelihood(objecti
     assert np.isfinite(result.log).all()
     assert np.isfinite(result.fold.nll)
     assert loss[-1] < 0.8 * loss[0]
+
+
+def test_shortest_distances_are_those_of_all_frames_and_images_and_bonds_where_there_are_none():
+    def hydroxyl(r: float) -> Frame:
+        return Frame(np.array([1, 8]), np.array([[0.0, 0, 0], [r, 0, 0]]))
+
+    cell = 0.6 * np.eye(3)
+    crystal = Frame(np.array([1]), np.zeros((1, 3)), cell=cell, pbc=np.array([True, True, True]))
+    items = [
+        LabeledFrame(f, Label(f.frame_id, "t", 0.0, np.zeros_like(f.positions)), 0, Origin.INITIAL, str(k))
+        for k, f in enumerate([hydroxyl(0.93), hydroxyl(0.91), hydroxyl(1.4), crystal])
+    ]
+    folds = [TrainingFrame(i.frame.frame_id, 0) for i in items]
+    data = build_dataset(items, folds, {1: 0.0, 8: 0.0}, 4.0)
+    hh, ho, oh, oo = data.shortest_distances(bond_lengths((1, 8)))
+    assert (hh, ho, oh) == (0.6, 0.91, 0.91)  # the crystal's images; the shortest bond
+    assert oo == pytest.approx(2 * covalent_radii[8])
