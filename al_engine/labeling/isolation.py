@@ -9,7 +9,6 @@ when the driver does, however it ends.
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -20,12 +19,11 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from al_engine.errors import CalculatorUnavailableError
-from al_engine.labeling.base import Failed, one_line
-from al_engine.labeling.worker import Job, Outcome
+from al_engine.labeling.base import Computed, Failed, from_json, one_line
+from al_engine.labeling.worker import Job
 from al_engine.records import FailureReason
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 START_LIMIT_S = 300.0
 """For the import of the calculator."""
@@ -34,18 +32,18 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 
 
 def run_isolated(
-    function: Callable[[Item], Result],
+    function: Callable[[Item], Computed | Failed],
     items: Iterable[Item],
     *,
     n_workers: int,
     time_limit: float,
     preload: tuple[str, ...] = (),
     memory_limit: int | None = None,
-) -> Iterator[tuple[Item, Result | Failed, float]]:
+) -> Iterator[tuple[Item, Computed | Failed, float]]:
     """Yield (item, result or failure, seconds) for each item as it ends, in any order.
 
     Args:
-        function: What to apply; it is pickled once, so it must be importable.
+        function: What to apply; sent by name, so it must be importable.
         items: Taken one by one, never more than `n_workers` ahead of the results.
         n_workers: Processes at a time.
         time_limit: For each item, s.
@@ -70,19 +68,19 @@ def run_isolated(
 
 def _collect(
     crew: _Crew, busy: dict[Connection[Any, Any], Item]
-) -> Iterator[tuple[Item, Any | Failed, float]]:
+) -> Iterator[tuple[Item, Computed | Failed, float]]:
     """Wait for at least one lane and yield what the ready ones say."""
     for lane in wait(list(busy)):
         assert isinstance(lane, Connection)  # noqa: S101
         item = busy.pop(lane)
         try:
-            outcome: Outcome = lane.recv()
+            outcome, seconds = from_json(lane.recv_bytes())
         except (EOFError, ConnectionError):
             lane.close()
             yield item, Failed(FailureReason.CRASH, "the process that watched the label was killed"), 0.0
             continue
         crew.idle.append(lane)
-        yield item, outcome.failed or pickle.loads(outcome.payload), outcome.seconds  # noqa: S301
+        yield item, outcome, seconds
 
 
 class _Crew:
@@ -139,7 +137,7 @@ class _Crew:
                 for lane in ours:
                     if not lane.poll(START_LIMIT_S):
                         raise EOFError("it took too long")
-                    lane.recv()
+                    lane.recv_bytes()
             except (EOFError, ConnectionError) as error:
                 output.seek(0)
                 said = one_line(output.read().decode(errors="replace")) or one_line(error)

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import importlib
 import os
-import pickle
 import resource
 import shutil
 import signal
@@ -19,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
-from al_engine.labeling.base import Failed, one_line
+from al_engine.labeling.base import Computed, Failed, from_json, one_line, to_json
 from al_engine.records import FailureReason
 
 TICK_S = 0.2
@@ -34,19 +33,10 @@ OUTPUT_BYTES = 2000
 class Job:
     """What the lanes apply to each item, its limits (s, bytes), and what to import before."""
 
-    function: Callable[[Any], Any]
+    function: Callable[[Any], Computed | Failed]
     time_limit: float
     preload: tuple[str, ...]
     memory_limit: int | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The pickled result of one item, or why there is none."""
-
-    payload: bytes
-    failed: Failed | None
-    seconds: float
 
 
 def main(fds: list[int]) -> None:
@@ -74,9 +64,9 @@ def _lane(driver: Connection[Any, Any], job: Job) -> NoReturn:
     """Serve items until the driver closes its end or dies."""
     _ask_linux(_PR_SET_CHILD_SUBREAPER, 1)
     try:
-        driver.send("ready")
+        driver.send_bytes(b"ready")
         while True:
-            driver.send(_run_one(driver, driver.recv(), job))
+            driver.send_bytes(to_json(*_run_one(driver, driver.recv(), job)))
     except (EOFError, ConnectionError):
         os._exit(0)
     except BaseException:
@@ -84,17 +74,23 @@ def _lane(driver: Connection[Any, Any], job: Job) -> NoReturn:
         os._exit(1)
 
 
-def _run_one(driver: Connection[Any, Any], item: object, job: Job) -> Outcome:
+def _run_one(driver: Connection[Any, Any], item: object, job: Job) -> tuple[Computed | Failed, float]:
     """Apply the function; what crashes or hangs is tried once more, as the reason may be the machine."""
-    first = _attempt(driver, item, job)
-    if first.failed is None:
-        return first
-    second = _attempt(driver, item, job)
-    failed = second.failed and replace(second.failed, attempts=2)
-    return replace(second, failed=failed, seconds=first.seconds + second.seconds)
+    outcome, seconds = _attempt(driver, item, job)
+    if not _may_be_the_machine(outcome):
+        return outcome, seconds
+    second, more = _attempt(driver, item, job)
+    if isinstance(second, Failed) and _may_be_the_machine(second):
+        second = replace(second, attempts=2)
+    return second, seconds + more
 
 
-def _attempt(driver: Connection[Any, Any], item: object, job: Job) -> Outcome:
+def _may_be_the_machine(outcome: Computed | Failed) -> bool:
+    reasons = (FailureReason.TIMEOUT, FailureReason.CRASH)
+    return isinstance(outcome, Failed) and outcome.reason in reasons
+
+
+def _attempt(driver: Connection[Any, Any], item: object, job: Job) -> tuple[Computed | Failed, float]:
     """Apply the function in a process of its own; kill it at its time limit, or when the driver is gone."""
     scratch = tempfile.mkdtemp(prefix="al-engine-label-")
     began = time.monotonic()
@@ -110,12 +106,16 @@ def _attempt(driver: Connection[Any, Any], item: object, job: Job) -> Outcome:
     said = f"; it printed: {one_line(child.output.decode(errors='replace'))}" if child.output else ""
     if timed_out:
         message = f"no result within {job.time_limit:g} s{said}"
-        return Outcome(b"", Failed(FailureReason.TIMEOUT, message), seconds)
+        return Failed(FailureReason.TIMEOUT, message), seconds
     if child.exit_code != 0 or not child.payload:
         code = child.exit_code or 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
-        return Outcome(b"", Failed(FailureReason.CRASH, f"the process was {how}{said}"), seconds)
-    return Outcome(child.payload, None, seconds)
+        return Failed(FailureReason.CRASH, f"the process was {how}{said}"), seconds
+    try:
+        return from_json(child.payload)[0], seconds
+    except (ValueError, TypeError) as error:
+        message = f"the process wrote no result ({one_line(error)}){said}"
+        return Failed(FailureReason.CRASH, message), seconds
 
 
 class _Child:
@@ -206,7 +206,7 @@ def _kill_orphans() -> None:
 
 
 def _compute(job: Job, item: object, parent: int, ends: tuple[int, int], scratch: str) -> NoReturn:
-    """In the forked process: apply the function, write the pickled result, and leave."""
+    """In the forked process: apply the function, write the result, and leave."""
     os.setpgid(0, 0)
     _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -219,12 +219,12 @@ def _compute(job: Job, item: object, parent: int, ends: tuple[int, int], scratch
     tempfile.tempdir = os.environ["TMPDIR"] = scratch
     try:
         try:
-            payload = pickle.dumps(job.function(item))
+            payload = to_json(job.function(item), 0.0)
         except BaseException as error:
             said = f"{type(error).__name__}: {error}"
             said += " (limit: labeling.memory_limit_gb)" if isinstance(error, MemoryError) else ""
             failed = Failed(FailureReason.EXCEPTION, one_line(said))
-            payload = pickle.dumps(failed)
+            payload = to_json(failed, 0.0)
         with os.fdopen(result, "wb") as stream:
             stream.write(payload)
         os._exit(0)

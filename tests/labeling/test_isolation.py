@@ -1,6 +1,5 @@
 """Whatever a calculator does to its process costs one label, and nothing is left behind."""
 
-import math
 import subprocess
 import sys
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from bad_calculators import BEHAVIORS
+from bad_calculators import BEHAVIORS, nap
 
 import al_engine
 from al_engine.config import ASECalculator, Labeling
@@ -18,7 +17,7 @@ from al_engine.cores import memory_bytes
 from al_engine.errors import CalculatorUnavailableError
 from al_engine.frames import Frame
 from al_engine.labeling import Labeler, level_of_theory
-from al_engine.labeling.base import Failed
+from al_engine.labeling.base import Failed, from_json
 from al_engine.labeling.isolation import run_isolated
 from al_engine.records import FailureReason, Label
 
@@ -181,11 +180,11 @@ def test_stopping_early_ends_the_processes():
 
 def test_no_process_is_started_without_a_frame(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", None)
-    assert list(run_isolated(math.sqrt, [], n_workers=2, time_limit=1.0)) == []
+    assert list(run_isolated(nap, [], n_workers=2, time_limit=1.0)) == []
 
 
 def test_a_killed_watcher_costs_its_label_and_is_replaced():
-    results = run_isolated(time.sleep, [30.0, 0.0, 0.1, 0.2, 0.3], n_workers=2, time_limit=60.0)
+    results = run_isolated(nap, [30.0, 0.0, 0.1, 0.2, 0.3], n_workers=2, time_limit=60.0)
     seen = [next(results)[0]]
     lanes = our_processes()[0].children()
     sleeping = next(lane for lane in lanes if lane.children())
@@ -196,12 +195,22 @@ def test_a_killed_watcher_costs_its_label_and_is_replaced():
     failed = outcomes.pop(30.0)
     assert isinstance(failed, Failed)
     assert failed.reason == FailureReason.CRASH
-    assert set(outcomes.values()) == {None}
+    for seconds, outcome in outcomes.items():  # the numbers as they were
+        assert outcome.energy == seconds
+        np.testing.assert_array_equal(outcome.forces, [[0.1, -np.inf, np.nan]])
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"junk", b"[1, 2]", b"\x80\x04K\x01.", b"[0, null, 1, [[1], [2, 3]], null]"]
+)
+def test_what_is_no_outcome_is_refused(said):
+    with pytest.raises((ValueError, TypeError)):
+        from_json(said)
 
 
 def test_a_module_that_cannot_be_loaded_is_named():
     with pytest.raises(CalculatorUnavailableError, match="no_such_module"):
-        list(run_isolated(math.sqrt, [1.0], n_workers=1, time_limit=1.0, preload=("no_such_module",)))
+        list(run_isolated(nap, [1.0], n_workers=1, time_limit=1.0, preload=("no_such_module",)))
 
 
 def test_it_works_in_a_thread():
