@@ -62,7 +62,7 @@ def parse_config(text: str, source: str) -> CampaignConfig:
     try:
         tree = YAML(typ="rt").load(text)
         plain = _plain(tree)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, RecursionError, KeyError) as error:  # KeyError: an unknown YAML version
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         lines = text.splitlines()
         line = mark.line + 1 if mark is not None else None

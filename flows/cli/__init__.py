@@ -42,6 +42,7 @@ for group in (labels.app, databases.app):
 def execute(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
+        _check_text(arguments)
         code = app(list(arguments), exit_on_error=False, print_error=False)
     except (CycloptsError, InputError) as error:
         return _say(str(error), 2)
@@ -66,6 +67,13 @@ def main() -> None:
 
         leave(code)
     sys.exit(code)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the arguments must be UTF-8, not {ascii(list(arguments))}") from None
 
 
 def _say(message: str, code: int) -> int:
