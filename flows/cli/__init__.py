@@ -73,7 +73,7 @@ def _check_text(arguments: Sequence[str]) -> None:
     try:
         "".join(arguments).encode()
     except UnicodeEncodeError:
-        raise InputError(f"the arguments must be UTF-8, not {ascii(list(arguments))}") from None
+        raise InputError(f"the arguments must be UTF-8, not {list(arguments)!a}") from None
 
 
 def _say(message: str, code: int) -> int:
