@@ -23,7 +23,8 @@ def postgres_server() -> Iterator[str]:
     """Address of the server, with the databases `schema` and `campaign` as templates."""
     if binaries() is None:
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
-    with server() as address:
+    with server() as started:
+        address = started.address
         admin = sa.create_engine(f"postgresql+psycopg://{address}/postgres", isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             connection.exec_driver_sql("CREATE DATABASE schema")

@@ -10,8 +10,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,43 @@ def binaries() -> Path | None:
     return Path(which).parent if which else None
 
 
+@dataclass
+class Server:
+    """A server that can be stopped as by a loss of power and started again.
+
+    Attributes:
+        address: `user:password@host:port` for URLs.
+    """
+
+    address: str
+    command: list[str]
+    ready: list[str]
+    log: Path
+    options: dict[str, Any]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=subprocess.STDOUT, **self.options
+            )
+        deadline = time.monotonic() + 30
+        while subprocess.run(self.ready, env=self.options["env"], check=False).returncode:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(self.log.read_text())
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it as `pg_ctl -m immediate` does: no connection is ended well, nothing is written."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(30)
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """Start a server; gives `user:password@host:port` for URLs. Root becomes an unprivileged user."""
+def server(settings: Sequence[str] = _SETTINGS) -> Iterator[Server]:
+    """Start a server. Root becomes an unprivileged user."""
     programs = binaries()
     if programs is None:
         raise FileNotFoundError("initdb")
@@ -48,29 +83,23 @@ def server() -> Iterator[str]:
     secret.chmod(0o644)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = str(probe.getsockname()[1])
+    command = [str(programs / "postgres"), "-D", f"{folder}/data", "-k", str(folder), "-p", port]
+    started = Server(
+        f"tester:s3cret@127.0.0.1:{port}",
+        [*command, *(part for setting in settings for part in ("-c", setting))],
+        [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", port],
+        folder / "log",
+        options,
+    )
     try:
         subprocess.run(
             [programs / "initdb", "-D", folder / "data", "-U", "tester", "-A", "scram-sha-256",
              f"--pwfile={secret}", "-E", "UTF8", "--no-sync", "--no-instructions"],
             check=True, stdout=subprocess.DEVNULL, **options,
         )  # fmt: skip
-        command = [programs / "postgres", "-D", folder / "data", "-k", folder, "-p", str(port)]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, *(part for setting in _SETTINGS for part in ("-c", setting))],
-                stdout=log, stderr=subprocess.STDOUT, **options,
-            )  # fmt: skip
-        try:
-            deadline = time.monotonic() + 30
-            ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-            while subprocess.run(ready, env=options["env"], check=False).returncode:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((folder / "log").read_text())
-                time.sleep(0.05)
-            yield f"tester:s3cret@127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGQUIT)  # immediate: nothing here is worth a checkpoint
-            process.wait(30)
+        started.start()
+        yield started
     finally:
+        started.stop()
         shutil.rmtree(folder, ignore_errors=True)
