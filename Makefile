@@ -37,15 +37,17 @@ $(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@ $(VENV)/installed
 
-# A browser and a database server, for the tests that need them; those are skipped without.
+# A browser, a database server and a queue, for the tests that need them; those are skipped without.
 debian:
-	@if command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+	@if command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && \
+	  command -v sbatch >/dev/null; then \
 	  true; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	    chromium postgresql >/dev/null || echo "Debian packages could not be installed: tests are skipped"; \
+	    chromium postgresql slurm-wlm munge >/dev/null || echo "Debian packages could not be installed: tests are skipped"; \
 	else \
-	  echo "chromium or postgresql is missing (apt-get install chromium postgresql): tests are skipped"; \
+	  echo "chromium, postgresql or slurm is missing (apt-get install chromium postgresql slurm-wlm munge):" \
+	    "tests are skipped"; \
 	fi
 
 clean:

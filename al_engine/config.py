@@ -63,21 +63,50 @@ class FileLabels(Section):
     """Labeled frames as `import` reads them; a relative path starts at the campaign file."""
 
 
+class Slurm(Section):
+    """Labels from arrays of Slurm jobs, a chunk of frames each; the database must be PostgreSQL."""
+
+    kind: Literal["slurm"]
+    n_jobs: PositiveInt = 16
+    """Jobs that run at a time."""
+    time_min: PositiveInt = 60
+    """Limit of a job; it begins no label that would not end before."""
+    partition: str | None = None
+    options: dict[str, str | int] = Field(default_factory=dict)
+    """More options of sbatch by their long names, such as {account: chemistry, mem: 4G}."""
+
+
+class Dask(Section):
+    """Labels from the workers of a Dask cluster, a chunk of frames each."""
+
+    kind: Literal["dask"]
+    address: Annotated[str, Field(pattern=r"^\w+://.+")]
+    """Of its scheduler, such as tcp://host:8786."""
+
+
 class Labeling(Section):
     """How reference calculations are run."""
+
+    where: Annotated[Slurm | Dask, Field(discriminator="kind")] | None = None
+    """Default: on this machine."""
 
     time_limit_s: PositiveFloat = 300.0
     memory_limit_gb: PositiveFloat | None = None
     """Of each process; default: an equal share of the machine's memory, at least 2 GB."""
     n_workers: PositiveInt | None = None
-    """Processes at a time; default: the number of cores."""
+    """Processes at a time; default: the number of cores, or one in each job elsewhere."""
     force_cap_ev_per_ang: PositiveFloat = 100.0
     """A label with a larger force component is refused."""
     chunk_size: PositiveInt = 25
-    """Frames a Prefect task."""
+    """Frames a Prefect task, or a job elsewhere."""
     stop_after_failures: NonNegativeInt = 8
     """Where so many of a task fail before its first label, the campaign stops with the reason and stores
     none of them; 0: it never does."""
+
+    @property
+    def task_size(self) -> int | None:
+        """Frames a Prefect task; None: all of them, as one task looks after all jobs elsewhere."""
+        return self.chunk_size if self.where is None else None
 
 
 class Initial(Section):

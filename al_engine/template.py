@@ -41,9 +41,10 @@ labeling:
   time_limit_s: {labeling.time_limit_s:g}  # a calculation that takes longer counts as failed
   memory_limit_gb: null  # of each process; null: an equal share of the machine's memory
   force_cap_ev_per_ang: {labeling.force_cap_ev_per_ang:g} # a label with a larger component is refused
-  chunk_size: {labeling.chunk_size}  # frames in one task of the Prefect UI
+  chunk_size: {labeling.chunk_size}  # frames in one task of the Prefect UI, or one job of a queue
   stop_after_failures: {labeling.stop_after_failures}  # a task whose first labels all fail stops; 0: never
   # n_workers: 2                      # calculations at a time; default: one a core
+  # where: {{kind: slurm, time_min: 60, partition: cpu}}  # or {{kind: dask, address: "tcp://host:8786"}}
 
 initial:  # generation 0, before there is a model
   n_frames: {initial.n_frames}  # copies of the structures, each atom displaced at random ...

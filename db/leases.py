@@ -56,6 +56,18 @@ def take(
         return Lease(campaign, campaign_id, token + 1, seconds, held_by)
 
 
+def held(database: Database, campaign: str, seconds: float) -> Lease | None:
+    """Return the lease as it is, for a process that writes for this driver; None where nobody took one.
+
+    Raises:
+        StateError: The database is guarded, and another driver has the lease.
+    """
+    with database.write() as connection:
+        campaign_id = campaigns.key(connection, campaign)
+        token = connection.execute(select(LeaseRow.token).where(LeaseRow.campaign_id == campaign_id)).scalar()
+    return None if token is None else Lease(campaign, campaign_id, token, seconds, "")
+
+
 def renew(database: Database, lease: Lease) -> bool:
     """Hold a lease for its time from now on; False where another driver has it."""
     with database.write() as connection:

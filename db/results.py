@@ -12,6 +12,7 @@ from al_engine.lifecycle import CandidateState, check_candidate_move
 from al_engine.records import Candidate, Label, LabeledFrame, LabelFailure, Origin
 from db import campaigns, candidates, generations
 from db.columns import utc_now
+from db.engine import Database
 from db.frames import FRAME_COLUMNS, frame_of, put_frames
 from db.labels import LABEL_COLUMNS, Recorded, put_labels
 from db.rows import insert_new
@@ -61,6 +62,16 @@ def record(connection: Connection, campaign: str, number: int, result: Label | L
     failure |= {"candidate_id": candidate_id, "level_id": level_id, "last_attempt_at": utc_now()}
     insert_new(connection, LabelFailureRow, [failure])
     return Recorded.NEW
+
+
+def record_all(
+    database: Database, campaign: str, number: int, results: Sequence[Label | LabelFailure]
+) -> None:
+    """Store results in one transaction, as `record` does each."""
+    with database.write() as connection:
+        generations.lock(connection, campaign, number)  # not shared, as these are many candidates and labels
+        for result in results:
+            record(connection, campaign, number, result)
 
 
 def import_labels(

@@ -1,15 +1,17 @@
 """From a campaign's name to its store and configuration; which database is meant."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from al_engine.config import CampaignConfig, stored_config
-from al_engine.errors import InputError
+from al_engine.errors import InputError, blaming
 from al_engine.lifecycle import GenerationState
 from al_engine.records import Campaign
 from db.engine import Database, masked
@@ -162,6 +164,8 @@ def check(config: CampaignConfig, file: Path, store: Store | None) -> "Prepared"
 
     stored = store.campaign(config.name) if store else None
     try:
+        if store is not None:
+            check_shared(config, store)
         if store is None or stored is None:
             return prepare(config, file.parent)
         newest = store.latest_generation(config.name)
@@ -176,6 +180,24 @@ def check(config: CampaignConfig, file: Path, store: Store | None) -> "Prepared"
     except InputError as error:
         raise located(error, file) if error.key else error from None
     return Prepared(replace(stored, config=changed.model_dump_json()), starts)
+
+
+def check_shared(config: CampaignConfig, store: Store) -> None:
+    """Raise unless the processes that label can all write to the database.
+
+    Raises:
+        InputError: It is an SQLite file, and they may run on other machines.
+    """
+    where, here = config.labeling.where, ("localhost", "127.0.0.1", "[::1]", socket.gethostname())
+    is_here = where is None or (
+        where.kind == "dask" and urlsplit(where.address).netloc.rpartition(":")[0] in here
+    )
+    if store.database.is_sqlite and not is_here:
+        with blaming("labeling", "where"):
+            raise InputError(
+                "its jobs may run on other machines, where an SQLite file is not safe: give a PostgreSQL "
+                "database by --database or AL_ENGINE_DATABASE (docs/postgresql.md)"
+            )
 
 
 def check_labeler(run: Assembly) -> "Labeler":

@@ -54,7 +54,7 @@ def run_generation(
             case GenerationState.EXPLORED:
                 after = [call(steps.select, after, **here)]
             case GenerationState.SELECTED if missing:
-                ids = missing[: run.config.labeling.chunk_size]
+                ids = missing[: run.config.labeling.task_size]
                 after = [call(steps.label, after, chunk=chunk, frame_ids=ids, **here)]
                 chunk += 1
             case GenerationState.SELECTED if undecided:
@@ -84,8 +84,8 @@ def end(run: Assembly) -> End | None:
 def _next(run: Assembly) -> NextStep:
     name = run.campaign.name
     newest = run.store.latest_generation(name)
-    n_labels = len(run.store.unlabeled_ids(name, newest.number)) if newest else 0
-    return NextStep(costs(run.store, name), newest, min(n_labels, run.config.labeling.chunk_size))
+    missing = run.store.unlabeled_ids(name, newest.number) if newest else []
+    return NextStep(costs(run.store, name), newest, len(missing[: run.config.labeling.task_size]))
 
 
 def _halted(run: Assembly, until: float | None) -> End | None:

@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from al_engine.lifecycle import CandidateState, GenerationState
 from al_engine.records import Cost, TrainedModel
 from db.ledger import spend
 from flows.assembly import Assembly, assemble
+from flows.elsewhere import label_elsewhere
 from flows.locks import only_training
 from flows.progress import progress_of
 
@@ -146,13 +147,11 @@ def select(campaign: str, generation: int, database_url: str | None = None) -> N
 def label(
     campaign: str, generation: int, chunk: int, frame_ids: list[str], database_url: str | None = None
 ) -> None:
-    """Label those of these frames that still lack a label; each is stored when it ends.
+    """Label those of these frames that still lack a label, here or by jobs; each is stored when it ends.
 
     Raises:
         AlEngineError: The first ones all fail; none of them is stored.
     """
-    from al_engine.labeling import Labeler
-    from al_engine.labeling.breaker import stop_where_all_fail
     from al_engine.stages.select import QUARANTINED, quarantined
     from db.failures import failures
 
@@ -163,22 +162,36 @@ def label(
         for frame_id in missing & barred.keys():
             failure = replace(barred[frame_id], message=QUARANTINED, attempts=0, seconds=0.0)
             run.store.record_result(campaign, generation, failure)
-        frames = run.store.frames(sorted(missing - barred.keys()))
-        labeler = Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
+        ids = sorted(missing - barred.keys())
         report = progress_of("label")
-        report(0, len(frames), "")
+        report(0, len(ids), "")
         done, toward = 0, GenerationState.LABELED
 
         def cost() -> Cost:
             return replace(_cost("labeling", started, run, done), device="cpu")
 
-        n_first = run.config.labeling.stop_after_failures
-        with _noted(run, generation, toward, cost), closing(labeler.label_all(frames)) as results:
-            for done, result in enumerate(stop_where_all_fail(results, n_first), 1):
-                run.store.record_result(campaign, generation, result)
-                report(done, len(frames), "")
+        if run.config.labeling.where is None:
+            counts = _label_here(run, generation, ids)
+        else:
+            counts = label_elsewhere(run, generation, ids, database_url)
+        with _noted(run, generation, toward, cost), closing(counts):
+            for done in counts:
+                report(done, len(ids), "")
         spend(run.store, campaign, generation, toward, cost())
-        log.info("generation %d: chunk %d with %d labels done", generation, chunk, len(frames))
+        log.info("generation %d: chunk %d with %d labels done", generation, chunk, len(ids))
+
+
+def _label_here(run: Assembly, generation: int, frame_ids: list[str]) -> Generator[int, None, None]:
+    """Label frames on this machine; yield how many are done after each."""
+    from al_engine.labeling import Labeler
+    from al_engine.labeling.breaker import stop_where_all_fail
+
+    labeler = Labeler(run.config.reference, run.config.labeling, run.campaign.level_of_theory)
+    n_first = run.config.labeling.stop_after_failures
+    with closing(labeler.label_all(run.store.frames(frame_ids))) as results:
+        for done, result in enumerate(stop_where_all_fail(results, n_first), 1):
+            run.store.record_result(run.campaign.name, generation, result)
+            yield done
 
 
 def confirm(campaign: str, generation: int, database_url: str | None = None) -> None:

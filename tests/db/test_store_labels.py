@@ -28,6 +28,7 @@ from al_engine.records import Origin
 from db.dump import canonical_dump
 from db.labels import Recorded
 from db.query import query
+from db.results import record_all
 from db.store import Store
 from db.verify import verify
 
@@ -80,6 +81,21 @@ def test_a_failure_is_kept_and_a_later_label_wins(store: Store, waiting: list[Fr
     assert store.record_result(NAME, 0, label_of(frame)) is Recorded.NEW
     assert store.record_result(NAME, 0, failure_of(frame)) is Recorded.KNOWN
     assert states(store)[frame.frame_id] is CandidateState.LABELED
+
+
+def test_results_that_come_together_are_stored_together_or_not_at_all(
+    store: Store, waiting: list[Frame]
+) -> None:
+    first, second, third, _ = waiting
+    wrong = dataclasses.replace(label_of(second), energy=float("nan"))
+    with pytest.raises(InputError, match="not finite"):
+        record_all(store.database, NAME, 0, [label_of(first), wrong])
+    assert count(store, "labels") == 0
+    assert set(states(store).values()) == {CandidateState.SELECTED}
+    record_all(store.database, NAME, 0, [label_of(first), label_of(second), failure_of(third)])
+    record_all(store.database, NAME, 0, [label_of(first)])
+    assert count(store, "labels") == 2
+    assert states(store)[third.frame_id] is CandidateState.FAILED
 
 
 def test_results_that_nobody_asked_for_are_refused(store: Store, waiting: list[Frame]) -> None:
