@@ -6,13 +6,15 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from networks import ensemble, ethanol, labeled
+from reported import record
 from synthetic import labels_of, prediction_of
 
 from al_engine.evaluation import Evaluation, evaluate
 from al_engine.lifecycle import GenerationState
 from al_engine.records import Generation, Metric, Origin, TrainedModel
 from al_engine.report.figures import coverage, error_by_sd, generation_figure, png
-from al_engine.report.text import calibration_rows, error_rows, generation_markdown, number, size_rows
+from al_engine.report.generation import generation_markdown
+from al_engine.report.text import calibration_rows, error_rows, number, size_rows
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_sizes_are_shown_where_they_differ(scores: Evaluation):
 
 def test_markdown_has_one_table_of_calibration_for_each_split(scores: Evaluation):
     metrics = [*scores.metrics("audit"), *scores.metrics("test")]
-    text = generation_markdown([generation(0), generation(1)], metrics, [], None)
+    text = generation_markdown(replace(record(2), metrics={1: metrics}), [])
     assert text.count("## Calibration, ") == 2
     for line in text.splitlines():
         if line.startswith("|---"):
