@@ -200,7 +200,7 @@ def walker_traces(walkers: Sequence[Walker]) -> bytes:
     panels[1].set(ylabel="largest force sd of an atom (eV/Å)", title="Uncertainty", yscale="log")
     plain_ticks(panels[1].yaxis)
     shown = [Line2D([], [], color=c, label=f"{t:g} K") for t, c in zip(temperatures, colors, strict=True)]
-    panels[0].legend(handles=shown[:_MOST_IN_LEGEND], title="set to", frameon=False, loc="best")
+    figure.legend(handles=shown[:_MOST_IN_LEGEND], title="set to", frameon=False, loc="outside right upper")
     return png(figure)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from al_engine.records import Walker
+from al_engine.records import Cost, Walker
 from al_engine.report.record import CampaignRecord
 from al_engine.report.text import (
     CALIBRATION_NOTE,
+    Row,
     calibration_rows,
-    cost_rows,
     criterion_rows,
     error_rows,
     failure_rows,
@@ -26,7 +26,8 @@ def generation_markdown(record: CampaignRecord, walkers: Sequence[Walker]) -> st
     parts = [f"# {newest.campaign}, generation {newest.number}"]
     if stop is not None:
         parts.append(stop.sentence)
-    parts.append(table(generation_rows(record.generations)))
+    summary = generation_rows(record.generations)
+    parts.append(table([{k: v for k, v in row.items() if not k.endswith("(s)")} for row in summary]))
     parts.append(
         "Errors are those of the ensemble that explored, on audit frames it was not trained on. "
         "The target of mean z² is 1."
@@ -41,8 +42,23 @@ def generation_markdown(record: CampaignRecord, walkers: Sequence[Walker]) -> st
         ("Exits of walkers", [{"reason": reason, "walkers": str(count)} for reason, count in exits]),
         ("Stop criteria", criterion_rows(stop) if stop else []),
         ("Labels that failed", failure_rows(record.failures)),
-        ("Costs", cost_rows(record.costs)),
+        ("Costs", _costs(record.costs, newest.number)),
     ):
         if rows:
             parts.append(f"## {title}\n\n{table(rows)}")
     return "\n\n".join(parts) + "\n"
+
+
+def _costs(costs: Mapping[int, Sequence[Cost]], number: int) -> list[Row]:
+    """One row a stage: few columns, as a page of the UI is narrow."""
+    every = [cost for some in costs.values() for cost in some]
+    own = costs.get(number, ())
+    return [
+        {
+            "stage": stage,
+            "this generation (s)": f"{sum(c.seconds for c in own if c.stage == stage):.1f}",
+            "all (s)": f"{sum(c.seconds for c in every if c.stage == stage):.1f}",
+            "labels": str(sum(c.n_labels for c in own if c.stage == stage)),
+        }
+        for stage in dict.fromkeys(cost.stage for cost in every)
+    ]

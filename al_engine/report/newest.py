@@ -48,15 +48,13 @@ def newest_frames(
 
 
 def _row(candidate: Candidate, frame: Frame) -> Row:
+    source = candidate.origin.value
+    if candidate.walker is not None:
+        source += f", walker {candidate.walker} at {number(candidate.temperature)} K, step {candidate.step}"
     sds = candidate.uncertainty
     return {
-        "frame": frame.frame_id[:12],
-        "formula": frame.formula,
-        "origin": candidate.origin.value,
-        "walker": "–" if candidate.walker is None else str(candidate.walker),
-        "step": "–" if candidate.step is None else str(candidate.step),
-        "temperature (K)": number(candidate.temperature),
+        "frame": f"{frame.formula} {frame.frame_id[:12]}",
+        "from": source,
         "force sd (eV/Å)": number(sds.force_sd_max if sds else None),
-        "energy sd (eV)": number(sds.energy_sd if sds else None),
         "why": candidate.reason,
     }

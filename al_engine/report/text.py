@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from al_engine.evaluation import SizeBin
 from al_engine.records import Cost, Generation, LabelFailure, Metric, StopDecision
+from al_engine.stages.backtest import JudgedAudit
 
 _QUANTITIES = {
     "energy": "energy",
@@ -152,6 +154,21 @@ def cost_rows(costs: Mapping[int, Sequence[Cost]]) -> list[Row]:
         total = f"{sum(seconds.values()):.1f}"
         rows.append({"generation": name, **cells, "total (s)": total, "devices": devices})
     return rows
+
+
+def audit_rows(audits: Sequence[JudgedAudit], tolerance: float) -> list[Row]:
+    """One row an audit; a frame fails where its largest force error is above the tolerance, eV/Å."""
+    return [
+        {
+            "audit of generation": str(audit.generation),
+            "frames": str(len(audit.max_force_errors)),
+            "trained on": str(audit.n_learned),
+            "fail": str(sum(error > tolerance for error in audit.max_force_errors)),
+            "median (eV/Å)": number(statistics.median(audit.max_force_errors)),
+            "worst (eV/Å)": number(max(audit.max_force_errors)),
+        }
+        for audit in audits
+    ]
 
 
 def table(rows: Sequence[Row]) -> str:
