@@ -81,9 +81,9 @@ def audit(campaign: Text, database_url: Text = "") -> State[Any]:
                 raise InputError(f"{campaign!r}: it has no closed generation with a model yet")
             audits = judged_audits(model, run.store.labeled(campaign), run.config.device)
             words = (
-                "The model is that which `potential` writes. A frame fails where a force component is wrong by "
-                f"more than {tolerance:g} eV/Å. What the model was trained on is judged by the member that has "
-                "not seen it, which is a little worse than all together."
+                "The model is that which `potential` writes. A frame fails where a force component is wrong "
+                f"by more than {tolerance:g} eV/Å. What the model was trained on is judged by the member "
+                "that has not seen it, which is a little worse than all together."
             )
             _show(campaign, "audits", f"{words}\n\n{table(audit_rows(audits, tolerance))}")
         n_frames = sum(len(item.max_force_errors) for item in audits)

@@ -19,7 +19,7 @@ from al_engine.report.picture import Line, Picture
 _COLUMNS = 4
 _HALF = 100.0
 """Half of a picture's width in its own units."""
-_POINTS_PER_UNIT, _SMALLEST = 0.8, 4.0
+_POINTS_PER_UNIT, _SMALLEST = 0.8, 5.0
 """Size of a symbol by the radius of its atom; the size from which on it can be read, in points."""
 
 
