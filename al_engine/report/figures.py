@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.stats import binom
 
 from al_engine.evaluation import Evaluation, evaluate
@@ -63,9 +64,11 @@ def generation_figure(
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG file's bytes."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    """Return the figure as a PNG file's bytes, with few colors: Prefect keeps all of them in its database."""
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.quantize(128).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
