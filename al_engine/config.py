@@ -208,6 +208,8 @@ class Selection(Section):
     min_distance: NonNegativeFloat = 0.05
     """Candidates nearer to a known frame count as known; in standard deviations of the training set's
     descriptors, where frames 10 fs apart are at about 2."""
+    approve: bool = False
+    """Whether a person is asked before the frames of a generation, also the initial ones, are labeled."""
 
 
 class Audit(Section):

@@ -90,6 +90,7 @@ selection:
   diversity: {selection.diversity}  # score times distance to known frames; or farthest, lcmd, none
   threshold_ev_per_ang: {selection.threshold_ev_per_ang:g}  # a smaller force sd is not labeled
   min_distance: {selection.min_distance:g}  # a frame nearer to a known one is known, too
+  approve: false  # true: a person is asked before the frames of a generation are labeled
 
 audit:
   n_frames: {audit.n_frames}  # planned steps drawn uniformly, labeled to judge the model

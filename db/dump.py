@@ -39,7 +39,7 @@ _OF_GENERATION: Final[tuple[type[Base], ...]] = (
 )  # fmt: skip
 _LEFT_OUT: Final = frozenset({
     "id", "campaign_id", "generation_id", "candidate_id", "label_id", "level_id",
-    "started_at", "closed_at", "created_at", "last_attempt_at", "seconds",
+    "started_at", "closed_at", "approved_at", "created_at", "last_attempt_at", "seconds",
     "message", "attempts", "log", "log_columns",
 })  # fmt: skip
 """Surrogate ids, times, durations, attempts, and texts that may name a host or a process."""

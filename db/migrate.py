@@ -11,7 +11,7 @@ from sqlalchemy.sql.expression import column
 from al_engine.errors import DatabaseError
 from db.engine import Database
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest revision in `migrations/versions`."""
 VERSION_TABLE: Final = "al_engine_version"
 """Not alembic's default: Prefect's tables may live in the same database."""

@@ -153,6 +153,7 @@ class GenerationRow(Base, table="generations"):
     n_labeled: Mapped[int | None]
     n_failed: Mapped[int | None]
     abort_reason: Mapped[str | None]
+    approved_at: Mapped[str | None]
     started_at: Mapped[str]
     closed_at: Mapped[str | None]
 

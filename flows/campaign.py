@@ -17,10 +17,11 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, StringConstraints
 from al_engine.errors import AlEngineError, InputError
 from al_engine.form import TEMPERATURES_K, TOLERANCE_EV_PER_ANG, Form, Method
 from al_engine.stages.plan import End
+from flows.approval import approved_in_a_pause
 from flows.artifacts import is_there
 from flows.assembly import assemble, is_relative, register
 from flows.claim import claimed
-from flows.driver import drive, end, run_generation
+from flows.driver import drive, end, halted, run_generation
 from flows.ending import CancelledError, ending
 from flows.generation import generation
 from flows.registration import go_on, read_file, register_form, what_is_left
@@ -34,6 +35,7 @@ _STATE_NAMES = {
     End.BUDGET_SPENT: "BudgetSpent",
     End.HOURS_SPENT: "BudgetSpent",
     End.WALL_TIME: "WallTime",
+    End.APPROVAL: "WaitsForApproval",
 }
 
 
@@ -94,7 +96,10 @@ def campaign(
         stored = _stored(config_file, form, max_generations or None, url)
         with claimed(stored, stored):
             what_is_left(stored, url)
-            over = drive(stored, url, generation=_subflows())
+            began, run_one = time.time(), _subflows()
+            over = drive(stored, url, run_one, began)
+            while over is End.APPROVAL and approved_in_a_pause(stored, url):
+                over = drive(stored, url, run_one, began)
         return Completed(name=_STATE_NAMES[over], message=over.sentence(stored))
 
     return ending(work)
@@ -121,7 +126,7 @@ def run_campaign(name: str, database_url: str | None) -> End:
             raise
         return _without_server(name, database_url, began)
     with assemble(name, database_url) as run:
-        return end(run) or End.WALL_TIME  # what else may end a flow is in the store
+        return halted(run) or End.WALL_TIME  # what else may end a flow is in the store
 
 
 def database_of_run(url: str) -> str | None:

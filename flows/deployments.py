@@ -11,6 +11,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.campaign import campaign
 from flows.labels import label
+from flows.reports import audit, report
 
 POOL = "local"
 
@@ -23,7 +24,7 @@ def deploy() -> dict[str, UUID]:
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     ids: dict[str, UUID] = {}
-    for item in (campaign, label):
+    for item in (campaign, label, report, audit):
         found: Any = item.to_deployment(
             name=POOL, work_pool_name=POOL, entrypoint_type=EntrypointType.MODULE_PATH
         )

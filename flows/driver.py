@@ -9,6 +9,7 @@ from al_engine.lifecycle import GenerationState
 from al_engine.records import Cost
 from al_engine.stages.limits import NextStep
 from al_engine.stages.plan import End, end_of
+from db.approvals import is_approved
 from db.ledger import costs
 from flows import steps
 from flows.assembly import Assembly, assemble
@@ -41,7 +42,7 @@ def run_generation(
             generation = run.store.generation(campaign, number)
             missing = run.store.unlabeled_ids(campaign, number)
             undecided = run.store.unlabeled_ids(campaign, number, undecided=True)
-            if _halted(run, until) is not None:
+            if halted(run, until) is not None:
                 return
             stop = _stop_of_training(run, until)
         match generation.state if generation else None:
@@ -88,9 +89,21 @@ def _next(run: Assembly) -> NextStep:
     return NextStep(costs(run.store, name), newest, len(missing[: run.config.labeling.task_size]))
 
 
-def _halted(run: Assembly, until: float | None) -> End | None:
-    """Return why this run goes no further: the campaign is over, or there is no time for the next step."""
+def waiting(run: Assembly) -> tuple[int, list[str]] | None:
+    """Return the generation that a person has to approve, and its frames; None where there is none."""
+    newest = run.store.latest_generation(run.campaign.name)
+    if newest is None or newest.state is not GenerationState.SELECTED or not run.config.selection.approve:
+        return None
+    here = run.campaign.name, newest.number
+    frames = run.store.unlabeled_ids(*here)
+    return (newest.number, frames) if frames and not is_approved(run.store, *here) else None
+
+
+def halted(run: Assembly, until: float | None = None) -> End | None:
+    """Return why this run goes no further: the campaign is over or waits, or the next step has no time."""
     over = end(run)
+    if over is None and waiting(run):
+        return End.APPROVAL
     if over is None and until is not None and not _next(run).fits_wall_time(run.config, until - time.time()):
         return End.WALL_TIME
     return over
@@ -130,7 +143,7 @@ def _drive(campaign: str, database_url: str | None, generation: Callable[..., No
         with assemble(campaign, database_url) as run:
             hours = run.config.wall_time_h
             until = None if hours is None else began + hours * 3600
-            over = _halted(run, until)
+            over = halted(run, until)
             if over is not None:
                 return over
             newest = run.store.latest_generation(campaign)

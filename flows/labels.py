@@ -6,9 +6,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from al_engine.stages.plan import End
 from flows.assembly import assemble, check_labeler
 from flows.campaign import Text, database_of_run
 from flows.claim import claimed
+from flows.driver import waiting
 from flows.ending import ending
 from flows.lease import leading
 from flows.steps import label as label_step
@@ -33,6 +35,8 @@ def label(campaign: Text, database_url: Text = "") -> State[Any]:
         url = database_of_run(database_url)
         with claimed(campaign, f"{campaign}, labels"), leading(campaign, url):
             with assemble(campaign, url) as run:
+                if waiting(run):
+                    return Completed(name="WaitsForApproval", message=End.APPROVAL.sentence(campaign))
                 newest = run.store.latest_generation(campaign)
                 number = newest.number if newest else 0
                 missing = run.store.unlabeled_ids(campaign, number) if newest else []

@@ -43,8 +43,8 @@ def _noted(
         raise
 
 
-def _own_model(run: Assembly, before: int) -> TrainedModel | None:
-    """Return the promoted ensemble of the generations before one, if there is any."""
+def own_model(run: Assembly, before: float = math.inf) -> TrainedModel | None:
+    """Return the newest promoted ensemble, of the generations before one if that is given; None without."""
     from al_engine.convergence import promoted
 
     decisions = run.store.stop_decisions(run.campaign.name)
@@ -87,7 +87,7 @@ def train(
             with _noted(run, generation, GenerationState.TRAINED, lambda: _cost("training", started, run)):
                 outcome = train_stage(
                     run.config, generation, labeled, folds,
-                    starts=starts, previous=_own_model(run, generation),
+                    starts=starts, previous=own_model(run, generation),
                     progress=progress_of("train"), checkpoints=checkpoints,
                 )  # fmt: skip
         except StoppedError as stopped:
@@ -206,7 +206,7 @@ def confirm(campaign: str, generation: int, database_url: str | None = None) -> 
             generation,
             model,
             store.labeled(campaign),
-            previous=_own_model(run, generation),
+            previous=own_model(run, generation),
             draws=store.audit_draws(campaign, generation),
             n_labels=sum(g.n_labeled for g in store.generations(campaign)),
         )
@@ -230,7 +230,7 @@ def close(campaign: str, generation: int, database_url: str | None = None) -> No
             generation,
             store.model(campaign, generation),
             store.labeled(campaign),
-            previous=_own_model(run, generation),
+            previous=own_model(run, generation),
             draws=store.audit_draws(campaign, generation),
             rejected={c.frame_id for c in candidates if c.state is CandidateState.REJECTED},
             earlier=[d for number, d in decisions.items() if number < generation],

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from al_engine.errors import DatabaseError
 from flows import steps
-from flows.artifacts import artifact_key, is_there, publish
+from flows.artifacts import artifact_key, is_there, publish, publish_newest
 from flows.driver import Step
 from flows.progress import Watcher, watching
 
@@ -66,20 +66,25 @@ def _as_task(step: Step, run_name: str) -> Any:
     )(watched)
 
 
-@functools.wraps(steps.close)
-def _close_and_publish(campaign: str, generation: int, database_url: str | None = None) -> None:
-    steps.close(campaign, generation, database_url)
-    publish(campaign, generation, database_url)
+def _shown(step: Step, show: Step) -> Step:
+    """Return a step that shows in the UI what it did."""
+
+    @functools.wraps(step)
+    def both(*arguments: Any, **named: Any) -> None:
+        step(*arguments, **named)
+        show(*arguments, **named)
+
+    return both
 
 
 TASKS = {
-    steps.initial: _as_task(steps.initial, "initial frames"),
+    steps.initial: _as_task(_shown(steps.initial, publish_newest), "initial frames"),
     steps.train: _as_task(steps.train, "train {generation}"),
     steps.explore: _as_task(steps.explore, "explore {generation}"),
-    steps.select: _as_task(steps.select, "select {generation}"),
+    steps.select: _as_task(_shown(steps.select, publish_newest), "select {generation}"),
     steps.label: _as_task(steps.label, "label {generation}, chunk {chunk}"),
     steps.confirm: _as_task(steps.confirm, "confirm {generation}"),
-    steps.close: _as_task(_close_and_publish, "close {generation}"),
+    steps.close: _as_task(_shown(steps.close, publish), "close {generation}"),
 }
 
 

@@ -6,13 +6,26 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from networks import ensemble, ethanol, labeled
+from reported import failure, model, record
 from synthetic import labels_of, prediction_of
 
 from al_engine.evaluation import Evaluation, evaluate
-from al_engine.lifecycle import GenerationState
-from al_engine.records import Generation, Metric, Origin, TrainedModel
-from al_engine.report.figures import coverage, error_by_sd, generation_figure, png
-from al_engine.report.text import calibration_rows, error_rows, generation_markdown, number, size_rows
+from al_engine.frames import Frame
+from al_engine.lifecycle import CandidateState, GenerationState
+from al_engine.records import (
+    Candidate,
+    ExitReason,
+    Generation,
+    Metric,
+    Origin,
+    TrainedModel,
+    Uncertainty,
+    Walker,
+)
+from al_engine.report.figures import coverage, error_by_sd, generation_figure, png, walker_traces
+from al_engine.report.generation import generation_markdown
+from al_engine.report.newest import N_DRAWN, newest_frames
+from al_engine.report.text import calibration_rows, error_rows, number, size_rows, table
 
 
 @pytest.fixture
@@ -63,13 +76,20 @@ def test_sizes_are_shown_where_they_differ(scores: Evaluation):
 
 def test_markdown_has_one_table_of_calibration_for_each_split(scores: Evaluation):
     metrics = [*scores.metrics("audit"), *scores.metrics("test")]
-    text = generation_markdown([generation(0), generation(1)], metrics, [], None)
+    text = generation_markdown(replace(record(2), metrics={1: metrics}), [])
     assert text.count("## Calibration, ") == 2
     for line in text.splitlines():
         if line.startswith("|---"):
             width = line.count("|")
         elif line.startswith("| label"):
             assert line.count("|") == width
+
+
+def test_markdown_tells_of_failures_and_costs_and_a_cell_is_one_line():
+    failed = [(1, failure("first line\nsecond | <b>line</b>"))]
+    text = generation_markdown(replace(record(2), failures=failed), [])
+    assert "| scf | 1 | 1 | 2 | first line second \\| <b>line</b> |" in text
+    assert "| labeling | 2.5 | 5.0 | 0 |" in text
 
 
 def calibration_figure(scores: Evaluation) -> bytes:
@@ -99,3 +119,62 @@ def test_a_generation_with_an_audit_is_drawn_in_four_panels_and_one_without_in_t
     first = generation_figure(0, None, [replace(i, generation=0) for i in items], [generation(0)])
     assert imread(io.BytesIO(first)).shape[0] < imread(io.BytesIO(picture)).shape[0]
     assert not all_drawn_in(first, 1)  # there is no learning curve yet
+
+
+def drawn_columns(png: bytes, share: float = 1.0) -> list[bool]:
+    """Whether there is something in color in each quarter of the share of the width for structures."""
+    image = imread(io.BytesIO(png))[..., :3]
+    parts = np.array_split(image[:, : int(share * image.shape[1])], 4, axis=1)
+    return [(np.ptp(part, axis=2) > 0.3).sum() > 200 for part in parts]
+
+
+def candidate(frame: Frame, rank: int | None, walker: int | None) -> Candidate:
+    sds = Uncertainty(0.1, 0.1, 0.1, 0.25, 0.2, 0.15, 0.1, 1.0) if walker is not None else None
+    return Candidate(
+        frame.frame_id, Origin.SELECTED, CandidateState.SELECTED, walker, 40, 300.0, sds, rank=rank,
+        reason="a | b",
+    )  # fmt: skip
+
+
+def test_the_newest_structures_are_drawn_and_listed_with_and_without_a_model():
+    frames = [ethanol(0), ethanol(1)]
+    chosen = [candidate(frame, k, 3) for k, frame in enumerate(frames)]
+    image, rows = newest_frames(chosen, frames, model(), "cpu")
+    assert drawn_columns(image, 0.89) == [True, True, False, False]
+    assert rows[1] == {
+        "frame": f"C2H6O {frames[1].frame_id[:12]}",
+        "from": "selected, walker 3 at 300 K, step 40",
+        "force sd (eV/Å)": "0.25",
+        "why": "a | b",
+    }
+    assert table(rows).splitlines()[-1].count("|") == 6  # five of the table, and one that is escaped
+    image, rows = newest_frames([candidate(frames[0], 0, None)], frames[:1], None, "cpu")
+    assert drawn_columns(image) == [True, False, False, False]
+    assert (rows[0]["from"], rows[0]["force sd (eV/Å)"]) == ("selected", "–")
+
+
+def test_of_many_structures_the_first_are_drawn_and_all_are_listed():
+    frames = [ethanol(k) for k in range(N_DRAWN + 2)]
+    chosen = [candidate(frame, k, 3) for k, frame in enumerate(frames)]
+    image, rows = newest_frames(chosen, frames, model(), "cpu")
+    fewer, _ = newest_frames(chosen[:N_DRAWN], frames[:N_DRAWN], model(), "cpu")
+    assert len(rows) == len(frames)
+    assert image == fewer
+
+
+def walker(k: int, *rows: tuple[float, ...], exit_reason: ExitReason = ExitReason.STEP_LIMIT) -> Walker:
+    trace = np.array(rows, dtype=np.float32)
+    n_steps = int(trace[-1, 0]) - (exit_reason is not ExitReason.STEP_LIMIT)
+    return Walker(k, "0" * 64, 300.0 * (k + 1), 20, n_steps, exit_reason, np.nan, trace)
+
+
+def test_traces_are_drawn_also_of_a_walker_that_exploded_or_never_started():
+    whole = walker(0, (0, -1, 310, 0.1, 0.2), (10, -1, 280, 0.1, 0.3), (20, -1, 300, 0.1, 0.4))
+    infinite = np.float32(np.inf)
+    exploded = walker(
+        1, (0, -1, 610, 0.1, 0.2), (7, infinite, infinite, 0.1, 9.0), exit_reason=ExitReason.NOT_FINITE
+    )
+    at_once = walker(2, (0, -1, 900, 0.1, 2.0), exit_reason=ExitReason.UNCERTAINTY)
+    assert all_drawn_in(walker_traces([whole]), 1)
+    assert all_drawn_in(walker_traces([whole, exploded, at_once]), 1)
+    assert walker_traces([exploded]) != walker_traces([at_once])

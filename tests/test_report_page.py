@@ -17,9 +17,10 @@ from reported import CONFIG, Element, crystals, failure, generation, labels, rea
 from al_engine.frames import Frame
 from al_engine.records import Criterion, FailureReason, Origin, StopDecision
 from al_engine.report.judged import judge
-from al_engine.report.page import N_WORST, page
+from al_engine.report.page import page
 from al_engine.report.picture import MAX_ATOMS, Picture, color_of, picture
 from al_engine.report.text import failure_rows
+from al_engine.report.worst import N_WORST
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>javascript:alert(3)\x00\u202e\ud800&amp;"

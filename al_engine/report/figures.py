@@ -5,20 +5,24 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.stats import binom
 
 from al_engine.evaluation import Evaluation, evaluate
 from al_engine.model.ensemble import Ensemble
-from al_engine.records import Generation, LabeledFrame, Origin, TrainedModel
+from al_engine.records import Generation, LabeledFrame, Origin, TrainedModel, Walker
 
 _BLUE, _ORANGE, _GRAY = "#1f6fb4", "#d9730d", "#6b6b6b"
+_MOST_IN_LEGEND = 8
 
 
 def generation_figure(
@@ -60,9 +64,11 @@ def generation_figure(
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG file's bytes."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    """Return the figure as a PNG file's bytes, with few colors: Prefect keeps all of them in its database."""
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.quantize(128).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
@@ -172,6 +178,33 @@ def error_against_sd(
     for axis in (axes.xaxis, axes.yaxis):
         plain_ticks(axis)
     axes.legend(frameon=False)
+
+
+def walker_traces(walkers: Sequence[Walker]) -> bytes:
+    """Draw temperature and largest force sd of each walker along its steps; a cross: it stopped early.
+
+    Args:
+        walkers: At least one; the color is its set temperature.
+    """
+    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
+    panels = figure.subplots(1, 2)
+    temperatures = sorted({walker.temperature for walker in walkers})
+    colors = mpl.colormaps["plasma"](np.linspace(0, 0.85, len(temperatures)))
+    for axes, column in zip(panels, (2, 4), strict=True):
+        for walker in walkers:
+            color = colors[temperatures.index(walker.temperature)]
+            rows = walker.trace[np.isfinite(walker.trace).all(axis=1)]
+            axes.plot(rows[:, 0], rows[:, column], "-", lw=0.8, alpha=0.8, color=color)
+            if walker.n_steps < walker.n_planned:
+                axes.plot(rows[-1:, 0], rows[-1:, column], "x", ms=5, color=color)
+        axes.set(xlabel="step")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panels[0].set(ylabel="temperature (K)", title="Temperature")
+    panels[1].set(ylabel="largest force sd of an atom (eV/Å)", title="Uncertainty", yscale="log")
+    plain_ticks(panels[1].yaxis)
+    shown = [Line2D([], [], color=c, label=f"{t:g} K") for t, c in zip(temperatures, colors, strict=True)]
+    figure.legend(handles=shown[:_MOST_IN_LEGEND], title="set to", frameon=False, loc="outside right upper")
+    return png(figure)
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -6,18 +6,16 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from al_engine.config import CampaignConfig, stored_config
 from al_engine.learning_curve import outlook
-from al_engine.report.judged import Judged, judge
+from al_engine.report.judged import judge
 from al_engine.report.panels import panels
-from al_engine.report.picture import Picture, color_of, picture
+from al_engine.report.picture import color_of
 from al_engine.report.record import CampaignRecord
 from al_engine.report.text import (
     CALIBRATION_NOTE,
@@ -30,22 +28,11 @@ from al_engine.report.text import (
     generation_rows,
     number,
 )
+from al_engine.report.worst import largest_sd, worst_frames
 
-N_WORST = 6
-"""Structures shown in 3D."""
 _CODES = [*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _UNPRINTABLE = dict.fromkeys([*_CODES, *range(0xD800, 0xE000)], "\ufffd")
 """Control characters, those that turn the direction of text, and halves of characters."""
-
-
-@dataclass(frozen=True)
-class WorstFrame:
-    """A frame that the ensemble got most wrong."""
-
-    title: str
-    words: str
-    alt: str
-    picture: Picture
 
 
 def page(record: CampaignRecord) -> str:
@@ -64,8 +51,8 @@ def page(record: CampaignRecord) -> str:
         generations=generation_rows(record.generations),
         panels=list(panels(record, judged)),
         judged=judged,
-        worst=_worst(judged) if judged else [],
-        largest_sd=number(_largest_sd(judged)) if judged else "",
+        worst=worst_frames(judged) if judged else [],
+        largest_sd=number(largest_sd(judged)) if judged else "",
         scale=[color_of(k / 8) for k in range(9)],
         errors=error_rows(metrics),
         calibration=calibration_rows(audit),
@@ -92,35 +79,6 @@ def _summary(record: CampaignRecord, config: CampaignConfig) -> list[str]:
     if record.decision is None or not record.decision.converged:
         said.append(outlook(record.generations, record.metrics.__getitem__, config.stop).sentence)
     return said
-
-
-def _largest_sd(judged: Judged) -> float:
-    return float(judged.max_force_sds[judged.worst(N_WORST)].max())
-
-
-def _worst(judged: Judged) -> list[WorstFrame]:
-    """Draw the frames with the largest force errors."""
-    prediction, found = judged.residuals.prediction, []
-    errors = np.abs(judged.residuals.forces).max(axis=1)
-    for k in judged.worst(N_WORST):
-        item, atoms = judged.items[k], prediction.frame_index == k
-        sd, error = prediction.total.force_sd[atoms], errors[atoms]
-        drawn = picture(item.frame, sd, error, _largest_sd(judged))
-        worst = f"{item.frame.to_ase().symbols[int(error.argmax())]} {int(error.argmax()) + 1}"
-        words = (
-            f"{item.origin.value.capitalize()}: force error {error.max():.3g} eV/Å on {worst}; "
-            f"force sd {sd.min():.3g} to {sd.max():.3g} eV/Å; energy error "
-            f"{1000 * judged.residuals.energy[k] / item.frame.n_atoms:.3g} meV/atom"
-        )
-        found.append(
-            WorstFrame(
-                f"{item.frame.formula}, {item.frame.frame_id[:12]}",
-                words + (f"; the {len(drawn.atoms)} atoms around it are drawn" if drawn.is_part else ""),
-                f"{item.frame.formula} in 3D, each atom in the color of its force sd. {words}.",
-                drawn,
-            )
-        )
-    return found
 
 
 def _provenance(record: CampaignRecord, config: CampaignConfig) -> list[Row]:

@@ -1,12 +1,14 @@
-"""A generation in words and tables (Markdown)."""
+"""Numbers of a campaign in words and tables."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from al_engine.evaluation import SizeBin
-from al_engine.records import Cost, Generation, LabelFailure, Metric, StopDecision, Walker
+from al_engine.records import Cost, Generation, LabelFailure, Metric, StopDecision
+from al_engine.stages.backtest import JudgedAudit
 
 _QUANTITIES = {
     "energy": "energy",
@@ -34,36 +36,6 @@ _LONGEST = 300
 """Characters of a failure's message."""
 
 Row = dict[str, str]
-
-
-def generation_markdown(
-    generations: Sequence[Generation],
-    metrics: Sequence[Metric],
-    walkers: Sequence[Walker],
-    stop: StopDecision | None,
-) -> str:
-    """Describe the newest of these generations beside the ones before it."""
-    newest = generations[-1]
-    parts = [f"# {newest.campaign}, generation {newest.number}"]
-    if stop is not None:
-        parts.append(stop.sentence)
-    parts.append(_table(generation_rows(generations)))
-    parts.append(
-        "Errors are those of the ensemble that explored, on audit frames it was not trained on. "
-        "The target of mean z² is 1."
-    )
-    if metrics:
-        parts.append("## Errors\n\n" + _table(error_rows(metrics)))
-    for split in sorted({m.split for m in metrics if m.quantity.startswith("parts.")}):
-        rows = calibration_rows([m for m in metrics if m.split == split])
-        parts.append(f"## Calibration, {split} frames\n\n{_table(rows)}\n\n{CALIBRATION_NOTE}")
-    if walkers:
-        exits = Counter(walker.exit_reason.value for walker in walkers)
-        rows = [{"reason": reason, "walkers": str(count)} for reason, count in exits.most_common()]
-        parts.append("## Exits of walkers\n\n" + _table(rows))
-    if stop is not None and stop.criteria:
-        parts.append("## Stop criteria\n\n" + _table(criterion_rows(stop)))
-    return "\n\n".join(parts) + "\n"
 
 
 def closing_line(metrics: Sequence[Metric], stop: StopDecision) -> str:
@@ -184,7 +156,27 @@ def cost_rows(costs: Mapping[int, Sequence[Cost]]) -> list[Row]:
     return rows
 
 
-def _table(rows: Sequence[Row]) -> str:
+def audit_rows(audits: Sequence[JudgedAudit], tolerance: float) -> list[Row]:
+    """One row an audit; a frame fails where its largest force error is above the tolerance, eV/Å."""
+    return [
+        {
+            "audit of generation": str(audit.generation),
+            "frames": str(len(audit.max_force_errors)),
+            "trained on": str(audit.n_learned),
+            "fail": str(sum(error > tolerance for error in audit.max_force_errors)),
+            "median (eV/Å)": number(statistics.median(audit.max_force_errors)),
+            "worst (eV/Å)": number(max(audit.max_force_errors)),
+        }
+        for audit in audits
+    ]
+
+
+def table(rows: Sequence[Row]) -> str:
     """Write rows with the same columns as Markdown."""
     head = f"| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}"
-    return "\n".join([head, *(f"| {' | '.join(row.values())} |" for row in rows)])
+    lines = (" | ".join(_one_line(cell) for cell in row.values()) for row in rows)
+    return "\n".join([head, *(f"| {line} |" for line in lines)])
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|")

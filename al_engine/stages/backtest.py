@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,8 @@ def worse_blocks(
     """
     if before is None:
         return []
-    blocks: dict[int, list[LabeledFrame]] = {}
-    for item in labeled:
-        if item.origin is Origin.AUDIT:
-            blocks.setdefault(item.generation, []).append(item)
-    folds = {e.frame_id: e.fold for model in (before, now) for e in model.training_set}
+    blocks = _audits(labeled)
+    folds = _folds(before, now)
     confidence = 1 - 0.05 / max(1, len(blocks))
     old, new = (Ensemble.from_bytes(model.weights, device=device) for model in (before, now))
     return [
@@ -42,8 +40,49 @@ def worse_blocks(
             f"audit of generation {generation}",
             got_worse(_errors(old, items, folds), _errors(new, items, folds), confidence),
         )
-        for generation, items in sorted(blocks.items())
+        for generation, items in blocks.items()
     ]
+
+
+@dataclass(frozen=True)
+class JudgedAudit:
+    """An audit as a model sees it now.
+
+    Attributes:
+        generation: Whose audit.
+        n_learned: How many of its frames the model was trained on.
+        max_force_errors: Largest error of a force component of each frame, shape (n_frames,), eV/Å.
+    """
+
+    generation: int
+    n_learned: int
+    max_force_errors: _Errors
+
+
+def judged_audits(model: TrainedModel, labeled: Sequence[LabeledFrame], device: str) -> list[JudgedAudit]:
+    """Judge all audits by one model; a frame that it was trained on by the member that left out its fold."""
+    ensemble, folds = Ensemble.from_bytes(model.weights, device=device), _folds(model)
+    return [
+        JudgedAudit(
+            generation,
+            sum(item.frame.frame_id in folds for item in items),
+            _errors(ensemble, items, folds),
+        )
+        for generation, items in _audits(labeled).items()
+    ]
+
+
+def _audits(labeled: Sequence[LabeledFrame]) -> dict[int, list[LabeledFrame]]:
+    """Return the labels of each audit by its generation, in order."""
+    found: dict[int, list[LabeledFrame]] = {}
+    for item in sorted(labeled, key=lambda item: item.generation):
+        if item.origin is Origin.AUDIT:
+            found.setdefault(item.generation, []).append(item)
+    return found
+
+
+def _folds(*models: TrainedModel) -> dict[str, int]:
+    return {e.frame_id: e.fold for model in models for e in model.training_set}
 
 
 def _errors(ensemble: Ensemble, items: Sequence[LabeledFrame], folds: dict[str, int]) -> _Errors:

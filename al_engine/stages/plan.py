@@ -17,11 +17,18 @@ class End(StrEnum):
     BUDGET_SPENT = "budget_spent"
     HOURS_SPENT = "hours_spent"
     WALL_TIME = "wall_time"
+    APPROVAL = "approval"
 
     def sentence(self, campaign: str) -> str:
         """Say it to a person."""
         if self is End.WALL_TIME:
             return f"The campaign {campaign} stopped at its wall_time_h: run the same command to go on."
+        if self is End.APPROVAL:
+            return (
+                f"The campaign {campaign} waits for a person (selection.approve): see al-engine query "
+                f"status=selected --campaign {campaign}, then al-engine approve {campaign}, and run the same "
+                "command to go on."
+            )
         return f"The campaign {campaign} is done: {_DONE[self]}."
 
 

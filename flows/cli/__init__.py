@@ -28,7 +28,7 @@ app = App(
     result_action="return_value",
 )
 for command in (
-    start.init, run.run, look.status, look.query, look.verify, files.export, files.potential,
+    start.init, run.run, run.approve, look.status, look.query, look.verify, files.export, files.potential,
     files.fit, files.evaluate, report.report, why.explain, why.replay, machine.doctor, machine.server,
     deploy.deploy, deploy.worker,
 ):  # fmt: skip

@@ -14,11 +14,11 @@ from cyclopts.types import NonNegativeInt, PositiveInt
 
 from al_engine.errors import CalculatorUnavailableError
 from flows.cli.options import Database, check_output
+from flows.record import cell, found_table
 
 if TYPE_CHECKING:
     from al_engine.learning_curve import Outlook
     from al_engine.records import Generation, StopDecision
-    from db.query import StructureRow
     from flows.assembly import Assembly
 
 Row = dict[str, object]
@@ -36,20 +36,6 @@ _SHOWN = {
     "labeling s": "seconds_labeling",
 }
 """Columns of `status` and where they come from."""
-_FOUND = {
-    "campaign": "campaign",
-    "generation": "generation",
-    "frame": "frame_id",
-    "formula": "formula",
-    "energy eV": "energy_ev",
-    "max force eV/Å": "max_force_ev_per_ang",
-    "energy sd eV": "energy_sd_ev",
-    "force sd eV/Å": "force_sd_max_ev_per_ang",
-    "reason": "reason",
-    "status": "status",
-}
-"""Columns of the table of `query`; the other formats have all of them."""
-_ID_LENGTH = 64
 
 
 def status(
@@ -152,32 +138,15 @@ def print_campaign(run: "Assembly") -> None:
             print(f"  {c.name} = {c.value:.4g}, wanted {c.wanted}: {'met' if c.met else 'not met'}")
 
 
-def found_table(rows: Sequence["StructureRow"]) -> list[dict[str, str]]:
-    """Return what a table shows of structures."""
-    records = map(asdict, rows)
-    return [{head: _cell(_short(record[key])) for head, key in _FOUND.items()} for record in records]
-
-
 def print_table(records: Sequence[Mapping[str, object]]) -> None:
     """Print records below each other, each column as wide as its widest value."""
     if not records:
         print("no rows")
         return
-    lines = [list(records[0]), *([_cell(value) for value in record.values()] for record in records)]
+    lines = [list(records[0]), *([cell(value) for value in record.values()] for record in records)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _short(value: object) -> object:
-    """Cut the id of a frame to what tells it from the others on a screen."""
-    return value[:12] if isinstance(value, str) and len(value) == _ID_LENGTH else value
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _columns(generation: "Generation") -> Row:

@@ -52,6 +52,27 @@ def run(
     return 0
 
 
+def approve(
+    campaign: Annotated[str, Parameter(help="Its name.")],
+    *,
+    database: Database = None,
+) -> int:
+    """Let the frames be labeled with which a campaign waits for a person (selection.approve)."""
+    from db.approvals import approve as say_yes
+    from flows.assembly import assemble
+    from flows.driver import waiting
+
+    with assemble(campaign, database) as assembly:
+        found = waiting(assembly)
+        if found is None:
+            print(f"{campaign}: no frames wait for approval")
+            return 0
+        number, frames = found
+        say_yes(assembly.store, campaign, number)
+    print(f"{campaign}: {len(frames)} frames of generation {number} are approved")
+    return 0
+
+
 def _orchestrate(name: str, url: str, console: Console) -> "End":
     """Run the campaign in Prefect."""
     from flows.assembly import shareable

@@ -62,7 +62,7 @@ def test_a_newer_database_is_refused(store: Store, url: str) -> None:
     with store.database.write() as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(
-        DatabaseError, match="schema revision '9999', this al-engine knows up to '0005'"
+        DatabaseError, match="schema revision '9999', this al-engine knows up to '0006'"
     ) as caught:
         Store.open(url)
     assert "s3cret" not in str(caught.value)

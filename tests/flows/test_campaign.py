@@ -93,17 +93,22 @@ def artifacts(client: SyncPrefectClient, key: str) -> list[Any]:
     return client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
 
 
-def test_each_generation_leaves_a_table_and_a_plot(smoke: Finished, client: SyncPrefectClient):
+def test_each_generation_leaves_tables_and_pictures(smoke: Finished, client: SyncPrefectClient):
     tables, plots = artifacts(client, "smoke-errors"), artifacts(client, "smoke-plot")
     assert len(tables) == len(plots) == 3
     newest = max(tables, key=lambda a: a.created).data
     assert newest.startswith("# smoke, generation 2")
     assert "| generation | labels |" in newest
     assert "Exits of walkers" in newest
+    assert "| stage | this generation (s) |" in newest
     assert "Not converged" in newest
     for plot in plots:
         _, _, data = plot.data.partition("(data:image/png;base64,")
         assert base64.b64decode(data.removesuffix(")")).startswith(b"\x89PNG")
+    for part, n_generations in (("newest", 3), ("worst", 2), ("walkers", 2)):
+        found = artifacts(client, f"smoke-{part}")
+        assert len(found) == n_generations
+        assert all("data:image/png;base64," in item.data for item in found)
     bars = artifacts(client, "smoke-1-train")
     assert [bar.data for bar in bars] == [100.0]
 

@@ -39,7 +39,7 @@ def form(client: SyncPrefectClient) -> str:
     """Address of the form that starts a campaign, below that of the UI."""
     found = deploy()
     assert deploy() == found  # again, and nothing new
-    assert {f"{name}/local" for name in ("campaign", "label")} == set(found)
+    assert {f"{name}/local" for name in ("campaign", "label", "report", "audit")} == set(found)
     return f"deployments/deployment/{found['campaign/local']}/run"
 
 
