@@ -2,7 +2,8 @@
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 import slurm_node
 from running import ROOT
 
+import flows.elsewhere
 import flows.slurm
 from al_engine.errors import AlEngineError
+from db.store import Store
+from flows.chunk import Chunk
 
 Run = Callable[..., dict[str, Any]]
 
@@ -67,6 +71,28 @@ def test_a_scheduler_that_does_not_answer_is_named(far: ModuleType, tmp_path: Pa
     is_soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
     with assemble("far", url) as run, is_soon, is_refused:
         list(label_elsewhere(run, 0, run.store.unlabeled_ids("far", 0), url))
+
+
+def test_jobs_that_bring_nothing_are_not_submitted_for_ever(
+    far: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Dying:
+        def outcomes(self) -> list[str | None]:
+            return [""]
+
+    rounds: list[list[str]] = []
+
+    def submit(chunks: Sequence[Chunk]) -> Dying:
+        rounds.append([frame_id for chunk in chunks for frame_id in chunk.frame_ids])
+        return Dying()
+
+    monkeypatch.setattr(flows.elsewhere, "_open", lambda _run: nullcontext(submit))
+    url = f"sqlite:///{tmp_path}/far.db"
+    far.set_up(tmp_path, url, far.Dask(kind="dask", address="tcp://127.0.0.1:1"), 4, 0.0, 4)
+    with pytest.raises(AlEngineError, match="3 rounds of jobs brought no label"):
+        far.label(url)
+    with Store.open(url) as store:
+        assert rounds == [store.unlabeled_ids("far", 0)] * 3
 
 
 @pytest.mark.slow
