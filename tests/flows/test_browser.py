@@ -42,8 +42,8 @@ def test_the_run_page_shows_the_generations_and_the_artifacts(
 
 
 FITS = """() => {
-  const main = document.querySelector("main"), image = main.querySelector("img[src^='data:']");
-  return image && image.complete && image.naturalWidth > 0 && main.scrollWidth <= main.clientWidth;
+  const image = document.querySelector("main img[src^='data:']"), main = image?.closest("main");
+  return main && image.complete && image.naturalWidth > 0 && main.scrollWidth <= main.clientWidth;
 }"""
 """Whether the picture is there and nothing is wider than the page."""
 
