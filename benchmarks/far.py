@@ -92,10 +92,12 @@ def workers(kind: str, folder: Path, time_min: int) -> Iterator[tuple[Dask | Slu
     from postgres import server
     from slurm_node import slurm
 
-    with server() as address, slurm(N_WORKERS):
-        os.environ["AL_ENGINE_DATABASE"] = url = f"postgresql://{address}/postgres"
-        yield Slurm(kind="slurm", n_jobs=N_WORKERS, time_min=time_min), url, None
-        del os.environ["AL_ENGINE_DATABASE"]
+    with server() as started, slurm(N_WORKERS):
+        os.environ["AL_ENGINE_DATABASE"] = url = f"postgresql://{started.address}/postgres"
+        try:
+            yield Slurm(kind="slurm", n_jobs=N_WORKERS, time_min=time_min), url, None
+        finally:
+            del os.environ["AL_ENGINE_DATABASE"]
 
 
 def set_up(folder: Path, url: str, where: Dask | Slurm, n_frames: int, seconds: float, chunk: int) -> None:

@@ -41,7 +41,7 @@ def eventually(ask: Any, n_wanted: int) -> Any:
 
 def tagged(client: SyncPrefectClient) -> tuple[list[Any], list[Any]]:
     """Flow runs and task runs of the smoke campaign, in order."""
-    flow_runs = [r for r in client.read_flow_runs() if "campaign:smoke" in r.tags]
+    flow_runs = [r for r in client.read_flow_runs() if re.fullmatch(r"smoke(, generation \d)?", r.name or "")]
     ask = lambda: [r for r in client.read_task_runs() if "campaign:smoke" in r.tags]  # noqa: E731
     task_runs = eventually(ask, 18)
     return sorted(flow_runs, key=lambda r: r.start_time), sorted(task_runs, key=lambda r: r.start_time)

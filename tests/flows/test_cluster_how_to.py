@@ -72,8 +72,8 @@ def test_a_driver_that_is_a_job_itself_has_its_labels_from_other_jobs(folder: Pa
     (folder / "driver.sh").write_text(DRIVER.replace("--partition=gpu --gres=gpu:1", "--job-name=driver"))
     campaign(folder, SLURM)
     assert SUBMIT.splitlines()[-1] == DRIVER.splitlines()[-1] == "al-engine run campaign.yaml"
-    with postgres.server() as address, slurm_node.slurm(6):
-        url = f"postgresql://{address}/postgres"
+    with postgres.server() as started, slurm_node.slurm(6):
+        url = f"postgresql://{started.address}/postgres"
         env = around(folder, AL_ENGINE_DATABASE=url, PREFECT_API_URL=prefect_api, TMPDIR=str(folder))
         line = ["sbatch", "--wait", "--output=driver.log", "driver.sh"]
         done = subprocess.run(line, check=False, cwd=folder, env=env, capture_output=True, text=True)

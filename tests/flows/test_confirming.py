@@ -139,5 +139,5 @@ def test_what_comes_after_a_model_that_is_not_promoted_goes_on_from_the_one_befo
         store.finish_selection("smoke", 2, [], cost)
         store.finish_labeling("smoke", 2, cost)
         store.close_generation("smoke", 2, [], worse, cost)
-        found = [steps._own_model(run, before) for before in (1, 2, 3)]
+        found = [steps.own_model(run, before) for before in (1, 2, 3)]
     assert [model and model.seed for model in found] == [None, first.seed, first.seed]

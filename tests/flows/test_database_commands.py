@@ -144,7 +144,8 @@ def test_the_how_to_does_as_it_says(smoke: Finished, tmp_path: Path):
     script = "".join(re.findall(r"```bash\n(.*?)```", HOW_TO, re.DOTALL)).replace(
         "verify ethanol", "verify smoke"
     )
-    with postgres.server() as address:
+    with postgres.server() as started:
+        address = started.address
         user, _, place = address.rpartition("@")
         admin = sa.create_engine(f"postgresql+psycopg://{address}/postgres", isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
