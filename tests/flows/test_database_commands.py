@@ -128,11 +128,12 @@ def test_copying_says_a_line_a_campaign_or_why_not(smoke: Finished, tmp_path: Pa
     assert error.count("\n") == 1
 
 
-def test_the_how_to_does_as_it_says(smoke: Finished, tmp_path: Path):
+def test_the_how_to_does_as_it_says(smoke: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     spec = importlib.util.spec_from_file_location("postgres", ROOT / "tests/db/postgres.py")
     assert spec is not None
     assert spec.loader is not None
     postgres = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "postgres", postgres)  # dataclasses look their module up
     spec.loader.exec_module(postgres)
     if postgres.binaries() is None:
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
