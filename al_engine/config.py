@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -104,9 +105,9 @@ class Labeling(Section):
     none of them; 0: it never does."""
 
     @property
-    def task_size(self) -> int | None:
-        """Frames a Prefect task; None: all of them, as one task looks after all jobs elsewhere."""
-        return self.chunk_size if self.where is None else None
+    def task_size(self) -> int:
+        """At most so many frames a Prefect task; one task looks after all jobs elsewhere."""
+        return self.chunk_size if self.where is None else sys.maxsize
 
 
 class Initial(Section):

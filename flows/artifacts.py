@@ -53,7 +53,7 @@ def publish(campaign: str, generation: int, database_url: str | None = None) -> 
         log.debug("the Prefect server is away: no artifacts of generation %d", generation)
         return
     with assemble(campaign, database_url) as run:
-        record, walkers = campaign_record(run), run.store.walkers(campaign, generation)
+        record, walkers = campaign_record(run, n_labels=0), run.store.walkers(campaign, generation)
         model = run.store.model(campaign, generation)
         device = run.config.device
     _show(campaign, generation, "errors", generation_markdown(record, walkers))

@@ -86,7 +86,7 @@ def _next(run: Assembly) -> NextStep:
     name = run.campaign.name
     newest = run.store.latest_generation(name)
     missing = run.store.unlabeled_ids(name, newest.number) if newest else []
-    return NextStep(costs(run.store, name), newest, len(missing[: run.config.labeling.task_size]))
+    return NextStep(costs(run.store, name), newest, min(len(missing), run.config.labeling.task_size))
 
 
 def waiting(run: Assembly) -> tuple[int, list[str]] | None:

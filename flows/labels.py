@@ -40,7 +40,7 @@ def label(campaign: Text, database_url: Text = "") -> State[Any]:
                 newest = run.store.latest_generation(campaign)
                 number = newest.number if newest else 0
                 missing = run.store.unlabeled_ids(campaign, number) if newest else []
-                size = run.config.labeling.task_size or len(missing)
+                size = run.config.labeling.task_size
                 if missing:
                     check_labeler(run)
             here: dict[str, Any] = {"campaign": campaign, "generation": number, "database_url": url}

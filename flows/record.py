@@ -29,8 +29,8 @@ _SAME = ("campaign", "status")
 """Columns that say the same in each of its rows."""
 
 
-def campaign_record(run: "Assembly") -> "CampaignRecord":
-    """Collect what it is drawn from."""
+def campaign_record(run: "Assembly", n_labels: int = _N_LABELS) -> "CampaignRecord":
+    """Collect what it is drawn from, with a table of so many of the newest labels."""
     from al_engine.report.record import CampaignRecord, newest_audit
     from db.failures import failures
     from db.ledger import costs
@@ -39,7 +39,7 @@ def campaign_record(run: "Assembly") -> "CampaignRecord":
     store, name = run.store, run.campaign.name
     generations, labeled = store.generations(name), store.labeled(name)
     audited = newest_audit(labeled)
-    rows = query(store, "", name)
+    rows = query(store, "", name) if n_labels else []
     rows.sort(key=lambda row: (row.generation or 0, row.force_sd_max_ev_per_ang or 0), reverse=True)
     return CampaignRecord(
         run.campaign,
@@ -50,7 +50,7 @@ def campaign_record(run: "Assembly") -> "CampaignRecord":
         failures(store, name),
         labeled,
         None if audited is None else store.model(name, audited),
-        [{k: v for k, v in row.items() if k not in _SAME} for row in found_table(rows[:_N_LABELS])],
+        [{k: v for k, v in row.items() if k not in _SAME} for row in found_table(rows[:n_labels])],
     )
 
 

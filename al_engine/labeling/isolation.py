@@ -43,7 +43,7 @@ def run_isolated(
     """Yield (item, result or failure, seconds) for each item as it ends, in any order.
 
     Args:
-        function: What to apply; sent by name, so it must be importable.
+        function: What to apply; it is pickled once on its way there, so it must be importable.
         items: Taken one by one, never more than `n_workers` ahead of the results.
         n_workers: Processes at a time.
         time_limit: For each item, s.

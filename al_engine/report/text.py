@@ -5,10 +5,13 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from al_engine.evaluation import SizeBin
 from al_engine.records import Cost, Generation, LabelFailure, Metric, StopDecision
-from al_engine.stages.backtest import JudgedAudit
+
+if TYPE_CHECKING:
+    from al_engine.stages.backtest import JudgedAudit
 
 _QUANTITIES = {
     "energy": "energy",

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 from ruamel.yaml import YAML
-from running import CONFIGS, Finished, command, environment, reduced
+from running import CONFIGS, Finished, begun, command, reduced
 
 from al_engine.config_file import load_config
 from al_engine.stages.plan import End
@@ -42,12 +40,6 @@ def asking(file: Path, **changes: object) -> Path:
 
 
 @pytest.fixture
-def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: prefect_api}), get_client(sync_client=True) as found:
-        yield found
-
-
-@pytest.fixture
 def deployment(client: SyncPrefectClient) -> UUID:
     """Of campaigns; made before there is a browser, in whose thread an event loop runs."""
     return deploy()["campaign/local"]
@@ -59,15 +51,7 @@ def started(prefect_api: str, tmp_path: Path) -> Iterator[Any]:
     running: list[Process] = []
 
     def start(*arguments: str) -> Process:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            cwd=tmp_path,
-            env=environment({"PREFECT_API_URL": prefect_api}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-        )
+        process = begun(*arguments, cwd=tmp_path, env={"PREFECT_API_URL": prefect_api})
         running.append(process)
         return process
 

@@ -6,27 +6,19 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.exceptions import CancelledRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Running
 from running import Finished
 
 import flows.campaign
 from flows.claim import close_dead_runs
 from flows.cli import execute
-
-
-@pytest.fixture
-def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: prefect_api}), get_client(sync_client=True) as found:
-        yield found
 
 
 def eventually(ask: Any, n_wanted: int) -> Any:

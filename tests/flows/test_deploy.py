@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
-from running import command, environment, reduced
+from running import begun, command, reduced
 
 from db.store import Store
 from flows.campaign import campaign
@@ -26,12 +24,6 @@ from flows.labels import label
 from flows.locks import only_training
 
 WAIT_MS = 90_000  # some seconds on an idle machine
-
-
-@pytest.fixture
-def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: prefect_api}), get_client(sync_client=True) as found:
-        yield found
 
 
 @pytest.fixture
@@ -57,15 +49,7 @@ def named(name: str, folder: Path) -> Path:
 
 
 def start(folder: Path, api: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env=environment({"PREFECT_API_URL": api}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # as in a terminal
-    )
+    return begun(*arguments, cwd=folder, env={"PREFECT_API_URL": api})
 
 
 def wait_for(said: str, process: "subprocess.Popen[str]") -> None:

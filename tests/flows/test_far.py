@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import slurm_node
+from prefect.client.orchestration import SyncPrefectClient
 from running import ROOT
 
 import flows.elsewhere
@@ -71,6 +72,18 @@ def test_a_scheduler_that_does_not_answer_is_named(far: ModuleType, tmp_path: Pa
     is_soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
     with assemble("far", url) as run, is_soon, is_refused:
         list(label_elsewhere(run, 0, run.store.unlabeled_ids("far", 0), url))
+
+
+def test_the_flow_of_labels_ends_well_where_jobs_have_nothing_to_do(
+    far: ModuleType, tmp_path: Path, client: SyncPrefectClient
+):
+    from flows.labels import label
+
+    url = f"sqlite:///{tmp_path}/far.db"
+    far.set_up(tmp_path, url, far.Dask(kind="dask", address="tcp://127.0.0.1:1"), 2, 0.0, 25)
+    state: Any = label(campaign="far", database_url=url, return_state=True)
+    assert state.is_completed(), state.message
+    assert state.message == "0 labels of generation 0"
 
 
 def test_jobs_that_bring_nothing_are_not_submitted_for_ever(

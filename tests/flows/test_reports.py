@@ -1,15 +1,13 @@
 """The flows `report` and `audit`, on a campaign that is done, by a real server."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from running import Finished
 
 from al_engine.convergence import promoted
@@ -20,12 +18,6 @@ from al_engine.stages.backtest import judged_audits
 from db.store import Store
 from flows.locks import home
 from flows.reports import audit, report
-
-
-@pytest.fixture
-def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: prefect_api}), get_client(sync_client=True) as found:
-        yield found
 
 
 def artifact(client: SyncPrefectClient, key: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import CONFIGS, command, environment
+from running import CONFIGS, begun, command, environment
 
 from flows.server import answers, prefect_server
 
@@ -113,16 +113,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(prefect_api: str, tmp
     (tmp_path / "smoke.xyz").write_text((CONFIGS / "smoke.xyz").read_text())
     text = (CONFIGS / "smoke.yaml").read_text().replace("name: smoke", "name: interrupted")
     (tmp_path / "campaign.yaml").write_text(text)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run", "campaign.yaml"],
-        cwd=tmp_path,
-        env=environment({"PREFECT_API_URL": prefect_api}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a background job of a shell ignores SIGINT, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
+    run = begun("run", "campaign.yaml", cwd=tmp_path, env={"PREFECT_API_URL": prefect_api})
     assert run.stdout is not None
     for said in run.stdout:
         if "generation 0: closed" in said:
