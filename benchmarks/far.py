@@ -11,13 +11,14 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -76,18 +77,33 @@ def rate(found: dict[int, list[list[float]]]) -> tuple[float, int]:
 
 
 @contextmanager
-def workers(kind: str, folder: Path, time_min: int) -> Iterator[tuple[Dask | Slurm, str, object]]:
-    """Start 4 of them; give where they are, a database that they reach, and the cluster."""
+def dask_workers(folder: Path) -> Iterator[str]:
+    """Start a scheduler and 4 workers, as a person would, and give the scheduler's address."""
+    from distributed import Client
+
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    worker = ["worker", "--nworkers", str(N_WORKERS), "--nthreads", "1", "--no-dashboard"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    dask = [sys.executable, "-m", "dask"]
+    file = ["--scheduler-file", str(folder / "scheduler.json")]
+    with ExitStack() as stack:
+        for line in (scheduler, worker):
+            process = subprocess.Popen([*dask, *line, *file], env=environment, stderr=subprocess.DEVNULL)
+            stack.enter_context(process)
+            stack.callback(process.terminate)
+        with Client(scheduler_file=file[1], set_as_default=False) as client:
+            client.wait_for_workers(N_WORKERS, timeout=60)
+            address = client.scheduler.address
+        yield address
+
+
+@contextmanager
+def workers(kind: str, folder: Path, time_min: int) -> Iterator[tuple[Dask | Slurm, str, str | None]]:
+    """Start 4 of them; give where they are, a database that they reach, and Dask's address."""
     sys.path += [str(ROOT / "tests"), str(ROOT / "tests/db")]
     if kind == "dask":
-        import distributed
-
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        with distributed.LocalCluster(
-            n_workers=N_WORKERS, threads_per_worker=1, dashboard_address=None
-        ) as cluster:
-            where = Dask(kind="dask", address=cluster.scheduler_address)
-            yield where, f"sqlite:///{folder}/far.db", cluster
+        with dask_workers(folder) as address:
+            yield Dask(kind="dask", address=address), f"sqlite:///{folder}/far.db", address
         return
     from postgres import server
     from slurm_node import slurm
@@ -130,18 +146,22 @@ def job_processes() -> list[psutil.Process]:
     return found
 
 
-def kill_one(_folder: Path, cluster: object) -> None:
+def kill_one(_folder: Path, cluster: str | None) -> None:
     if cluster is None:
-        os.kill(job_processes()[0].pid, signal.SIGKILL)
+        pid = job_processes()[0].pid
     else:
-        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        from distributed import Client
+
+        with Client(cluster, set_as_default=False) as client:
+            pid = next(iter(client.run(os.getpid).values()))
+    os.kill(pid, signal.SIGKILL)
 
 
-def hang_one(folder: Path, _cluster: object) -> None:
+def hang_one(folder: Path, _cluster: str | None) -> None:
     (folder / "hang").touch()
 
 
-def drain(_folder: Path, _cluster: object) -> None:
+def drain(_folder: Path, _cluster: str | None) -> None:
     """Drain the node for 10 s, then let it fail: Slurm begins what ran anew, two minutes later."""
     from slurm_node import set_node
 
@@ -184,7 +204,7 @@ def run(
     n_frames: int = 110,
     seconds: float = 1.0,
     chunk: int = 28,
-    disturb: Callable[[Path, object], None] | None = None,
+    disturb: Callable[[Path, str | None], None] | None = None,
     after_s: float = 5.0,
     work: Callable[[str], None] = plainly,
     time_min: int = 5,

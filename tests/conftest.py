@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from running import CONFIGS, Finished, command
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and PyTorch are imported, later
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and PyTorch are imported, as here
+from flows.server import CLIENT, prefect_server
+
+os.environ.update(CLIENT | os.environ)  # and so are these, by Prefect; it starts no server of its own then
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,8 +24,6 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def prefect_api(own_home: None) -> Iterator[str]:
     """A real local server, started as `al-engine run` starts it; its address ends in /api."""
-    from flows.server import prefect_server
-
     before = dict(os.environ)
     os.environ.pop("PREFECT_API_URL", None)
     try:

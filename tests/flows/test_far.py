@@ -110,16 +110,15 @@ def test_jobs_that_bring_nothing_are_not_submitted_for_ever(
 
 @pytest.mark.slow
 def test_slurm_labels_though_a_job_is_killed_and_leaves_no_task_run_open(
-    slurm: Run, far: ModuleType, prefect_api: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    slurm: Run, far: ModuleType, client: SyncPrefectClient, tmp_path: Path
 ):
-    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
     is_whole(slurm(work=far.through_prefect, disturb=far.kill_one, after_s=0.5), n_again=6)
     assert not list(tmp_path.glob("al-engine-jobs-*"))
 
 
 @pytest.mark.slow
 def test_a_node_that_is_drained_ends_its_jobs_and_goes_on_when_it_is_back(slurm: Run):
-    def drain(_folder: Path, _cluster: object) -> None:
+    def drain(_folder: Path, _cluster: str | None) -> None:
         slurm_node.set_node("DRAIN")
         while slurm_node.node_state() != "drained":  # what runs goes on to its end
             time.sleep(0.1)
