@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from al_engine.errors import InputError
 from al_engine.model.potential import Architecture, StackedPotential
 
-FORMAT = "al-engine ensemble 5"
+FORMAT = "al-engine ensemble 6"
 
 
 @dataclass(frozen=True)

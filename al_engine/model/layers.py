@@ -29,6 +29,15 @@ class StackedLinear(nn.Module):
         return torch.bmm(flat, self.weight).reshape(*x.shape[:-1], self.weight.shape[-1])
 
 
+def saturated(a: Tensor, limit: float) -> Tensor:
+    """Scale the components (..., 2l + 1, n_channels) of each channel so that their rms stays below `limit`.
+
+    A / sqrt(1 + rms² / limit²): equivariant, smooth, and A itself where it is small.
+    """
+    rms2 = (a * a).mean(dim=-2, keepdim=True)
+    return a * torch.rsqrt(1 + rms2 / limit**2)
+
+
 class RadialBasis(nn.Module):
     """Bessel functions times a polynomial cut-off (Gasteiger et al., ICLR 2020), zero from r_max on.
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from al_engine.model.batch import FrameBatch
 from al_engine.model.gather import to_neighbors
-from al_engine.model.layers import Products, RadialBasis, StackedLinear, of_element
+from al_engine.model.layers import Products, RadialBasis, StackedLinear, of_element, saturated
 from al_engine.model.repulsion import DistanceFloor, Repulsion, bond_lengths
 
 MIN_NOISE = 1e-4
@@ -22,6 +22,8 @@ MIN_NOISE = 1e-4
 NoiseKind = Literal["local", "global", "white"]
 RADIAL_GAIN = 1.5
 """Start of the weights on them: larger ones learn forces faster, but fail on few labels."""
+LIMIT = 2.0
+"""Of A_l in later layers, which is cubic in that of the first: its cubes explode where frames are new."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,10 @@ class AtomicBasis(nn.Module):
 
 
 class Messages(nn.Module):
-    """A_l of a later layer: features of the neighbors, weighted by distance and direction, summed, mixed."""
+    """A_l of a later layer: features of the neighbors, weighted by distance and direction, summed, mixed.
+
+    Then bounded, and with it the energy far from the data.
+    """
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -139,7 +144,7 @@ class Messages(nn.Module):
             along = (vectors * directions[0].permute(0, 3, 1, 2).unsqueeze(-1)).sum(dim=1)
             a[0] = a[0] + (paths[3] * along).sum(dim=-2, keepdim=True)
             a[1] = a[1] + (paths[4].unsqueeze(1) * vectors).sum(dim=-2).transpose(1, 2)
-        return [linear(x) for linear, x in zip(self.mix, a, strict=True)]
+        return [saturated(linear(x), LIMIT) for linear, x in zip(self.mix, a, strict=True)]
 
     def _path_weights(self) -> tuple[Tensor, ...]:
         return self.radial_out.weight.chunk(5, dim=-1)

@@ -11,7 +11,7 @@ from networks import carbon_crystal, ensemble, ethanol
 from al_engine.errors import InputError
 from al_engine.model.ensemble import Ensemble
 from al_engine.model.gather import to_neighbors
-from al_engine.model.layers import Products, RadialBasis, cartesian
+from al_engine.model.layers import Products, RadialBasis, cartesian, saturated
 from al_engine.model.neighbors import neighbor_table
 from al_engine.model.potential import spherical_harmonics
 
@@ -55,6 +55,27 @@ def test_the_invariants_are_those_of_the_couplings():
     torch.testing.assert_close(got[:, :8].t(), torch.stack([s, s**2, s**3, n1, n2, s * n1, s * n2, mixed]))
     matrix = (a2 @ cartesian().t()).unflatten(-1, (3, 3))
     torch.testing.assert_close(got[:, 8], torch.einsum("bij,bjk,bki->b", matrix, matrix, matrix) / 2)
+
+
+def test_sums_are_saturated_below_a_limit_and_left_alone_where_they_are_small():
+    a = torch.randn(2, 7, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(saturated(1e-5 * a, 2.0), 1e-5 * a)
+    large = saturated(1e5 * a, 2.0)
+    rms = large.square().mean(dim=-2).sqrt()
+    torch.testing.assert_close(rms, torch.full_like(rms, 2.0))
+    torch.testing.assert_close(large / rms[:, :, None], a / a.square().mean(dim=-2, keepdim=True).sqrt())
+
+
+def test_however_large_the_messages_the_energy_is_bounded():
+    model = ensemble()
+    messages = model.net.layers[1].sums
+    energies = []
+    for factor in (1.0, 1e8, 1e8):
+        with torch.no_grad():
+            messages.radial_out.weight.mul_(factor)
+        energies.append(model.predict([ethanol()]).member_energy)
+    assert np.abs(energies[1] - energies[0]).max() > 0.1
+    np.testing.assert_allclose(energies[2], energies[1], rtol=1e-6)
 
 
 def test_radial_basis_is_orthonormal_without_its_envelope_and_flat_at_the_end():
