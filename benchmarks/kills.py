@@ -1,7 +1,12 @@
-"""Random `kill -9` over short campaigns: each goes on, and ends with the dump of the undisturbed run.
+"""Random ends of short campaigns by signals: each goes on, and ends with the dump of the undisturbed run.
 
 python benchmarks/kills.py --n 20 --seed 0                    # analytic calculator, configs/smoke.yaml
 python benchmarks/kills.py --n 3 --seed 1 --config benchmarks/kills_xtb.yaml    # GFN2-xTB
+python benchmarks/kills.py --n 100 --postgres
+python benchmarks/kills.py --n 30 --prefect                   # as `al-engine run`, with a server
+
+Half of the ends are at a random moment, by SIGKILL; the others at a random point just before or after a
+commit (see child.py), by one of four signals. Then the campaign goes on, and is ended again or not.
 """
 
 import argparse
@@ -13,107 +18,138 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
+from child import FAULTS, ROOT, Child, databases, dump
 
-from db.dump import canonical_dump
-from db.store import Store
-
-ROOT = Path(__file__).parent.parent
-CHILD = """
-import sys
-from pathlib import Path
-from al_engine.config_file import load_config
-from flows.assembly import register
-from flows.driver import drive
-file, url = Path(sys.argv[1]), sys.argv[2]
-config = load_config(file)
-register(config, file, url)
-drive(config.name, url)
-"""
-
-
-def start(config: Path, url: str) -> subprocess.Popen[bytes]:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(config), url], env=env)
-
-
-def dump(url: str) -> str:
-    with Store.open(url) as store:
-        (name,) = store.campaign_names()
-        return canonical_dump(store, name)
-
-
-def state(url: str) -> str:
-    """Where the campaign was when it was killed."""
-    with Store.open(url) as store:
-        names = store.campaign_names()
-        newest = store.latest_generation(names[0]) if names else None
-        return f"{newest.number} {newest.state}" if newest else "before the first generation"
+SMOKE = ROOT / "configs" / "smoke.yaml"
 
 
 def left_over(marker: str) -> list[str]:
-    """Processes of this campaign that are still there."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("AL_ENGINE_KILL_TEST") == marker:
-                found.append(" ".join(process.cmdline())[:80])
-        except (psutil.Error, OSError):
-            continue
-    return found
+    """Processes of this campaign that are still there 5 s later."""
+    until = time.monotonic() + 5
+    while True:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("AL_ENGINE_KILL_TEST") == marker:
+                    found.append(" ".join(process.cmdline())[:80])
+            except (psutil.Error, OSError):
+                continue
+        if not found or time.monotonic() > until:
+            return found
+        time.sleep(0.1)
+
+
+class Trials:
+    """Campaigns that are ended and go on, and what became of them."""
+
+    def __init__(self, config: Path, folder: Path, options: list[str], rng: random.Random) -> None:
+        self._config, self._folder, self._options, self._rng = config, folder, options, rng
+        self.places: Counter[str] = Counter()
+        self.signals: Counter[str] = Counter()
+        self.left: list[str] = []
+        self.again = self.most_again = 0
+
+    def undisturbed(self, url: str) -> None:
+        child = self._start(url, "undisturbed")
+        code, said = child.ended()
+        assert code == 0, said
+        self.seconds = time.time() - child.began
+        self.first_s = child.lines("point")[0][1] - child.began
+        self.points, self.expected = [text for text, _ in child.lines("point")], dump(url)
+
+    def is_equal(self, url: str, trial: int) -> bool:
+        """Start a campaign, end it once to three times, let it end; whether it is as the undisturbed one."""
+        os.environ["AL_ENGINE_KILL_TEST"] = marker = f"{os.getpid()}-{trial}"
+        runs: list[Child] = []
+        for number in range(self._rng.randint(1, 3)):
+            runs.append(self._ended(url, f"{trial}-{number}"))
+            self.left += left_over(marker)
+        runs.append(self._start(url, f"{trial}-last"))
+        code, said = runs[-1].ended()
+        labeled = Counter(frame for run in runs for frame, _ in run.lines("label"))
+        again = labeled.total() - len(labeled)
+        self.again += again
+        self.most_again = max(self.most_again, again)
+        if code:
+            print("does not go on:", said, flush=True)
+        return code == 0 and dump(url) == self.expected
+
+    def _ended(self, url: str, name: str) -> Child:
+        if self._rng.random() < 0.5:
+            fault = self._rng.choice(FAULTS).name
+            kind = self._rng.choice(sorted(set(self.points)))
+            end_at = self._rng.choice([i for i, point in enumerate(self.points, 1) if point == kind])
+            child = self._start(url, name, "--end-at", str(end_at), "--signal", fault)
+            child.ended()
+            place = [text for text, _ in child.lines("point")][end_at - 1 : end_at]
+        else:
+            fault, child = "SIGKILL", self._start(url, name)
+            try:
+                child.process.wait(self._rng.uniform(self.first_s, self.seconds))
+                place = []
+            except subprocess.TimeoutExpired:
+                child.process.send_signal(signal.SIGKILL)
+                child.ended()
+                points = child.lines("point")
+                place = [f"while:{points[-1][0]}" if points else "while:start"]
+        if place:
+            self.places[place[0]] += 1
+            self.signals[fault] += 1
+        return child
+
+    def _start(self, url: str, name: str, *more: str) -> Child:
+        return Child(self._config, url, self._folder / name, *self._options, *more)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=20, help="campaigns that are killed")
+    parser.add_argument("--n", type=int, default=20, help="campaigns")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "smoke.yaml")
+    parser.add_argument("--config", type=Path, default=SMOKE)
+    parser.add_argument("--postgres", action="store_true", help="a server of its own instead of SQLite files")
+    parser.add_argument("--prefect", action="store_true", help="as `al-engine run`; the server lives on")
     arguments = parser.parse_args()
-    rng = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.monotonic()
-        url = f"sqlite:///{folder}/undisturbed.db"
-        assert start(arguments.config, url).wait() == 0
-        duration, expected = time.monotonic() - began, dump(url)
-        print(f"undisturbed: {duration:.1f} s, dump of {len(expected)} characters", flush=True)
-        kills, equal, orphans, places = 0, 0, 0, set()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        os.environ["AL_ENGINE_HOME"] = str(folder / "home")
+        if arguments.prefect:
+            from flows.server import prefect_server
+
+            os.environ["PREFECT_API_URL"] = stack.enter_context(prefect_server())
+        make = stack.enter_context(databases(arguments.postgres, folder))
+        options = ["--prefect"] if arguments.prefect else []
+        trials = Trials(arguments.config, folder, options, random.Random(arguments.seed))
+        trials.undisturbed(make("undisturbed"))
+        print(f"undisturbed: {trials.seconds:.1f} s, {len(trials.points)} points", flush=True)
+        equal = 0
         for trial in range(arguments.n):
-            marker = os.environ["AL_ENGINE_KILL_TEST"] = f"{os.getpid()}-{trial}"
-            url = f"sqlite:///{folder}/{trial}.db"
-            for _ in range(rng.randint(1, 3)):
-                child = start(arguments.config, url)
-                try:
-                    child.wait(rng.uniform(0.5, 1.0 * duration))
-                    break
-                except subprocess.TimeoutExpired:
-                    child.send_signal(signal.SIGKILL)
-                    child.wait()
-                    kills += 1
-                    places.add(state(url))
-                    time.sleep(5)
-                    orphans += len(left := left_over(marker))
-                    if left:
-                        print("left over:", left)
-            assert start(arguments.config, url).wait() == 0, f"trial {trial} did not resume"
-            equal += dump(url) == expected
-            print(f"trial {trial}: equal so far {equal} of {trial + 1}, kills {kills}", flush=True)
-        n = arguments.n
-        print(
-            json.dumps(
-                {
-                    "campaigns": n,
-                    "kills": kills,
-                    "equal_dumps": equal,
-                    "left_over_processes": orphans,
-                    "upper_bound_of_the_failure_rate_95": 3 / n if equal == n else None,
-                    "places": sorted(places),
-                    "seed": arguments.seed,
-                }
-            )
+            equal += trials.is_equal(make(f"trial{trial}"), trial)
+            print(f"{equal} of {trial + 1} equal, {trials.signals.total()} ends", flush=True)
+    n = arguments.n
+    print(
+        json.dumps(
+            {
+                "campaigns": n,
+                "ends": trials.signals.total(),
+                "equal_dumps": equal,
+                "left_over_processes": len(trials.left),
+                "labels_computed_again": trials.again,
+                "of_one_campaign_at_most": trials.most_again,
+                "signals": dict(trials.signals),
+                "kinds_of_point": len(trials.places),
+                "places": dict(sorted(trials.places.items())),
+                "upper_bound_of_the_failure_rate_95": 3 / n if equal == n else None,
+                "seed": arguments.seed,
+            },
+            indent=1,
         )
-        sys.exit(0 if equal == n and not orphans else 1)
+    )
+    sys.exit(0 if equal == n and not trials.left else 1)
 
 
 if __name__ == "__main__":

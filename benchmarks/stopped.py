@@ -10,33 +10,20 @@ to the end. PostgreSQL runs with fsync and synchronous_commit on.
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from kills import CHILD, ROOT, dump, state
-
-sys.path.insert(0, str(ROOT / "tests" / "db"))
+from child import ROOT, Child, dump, new_database, state
 from postgres import server
 
 CONFIG = ROOT / "configs" / "smoke.yaml"
-RUN = ["import sys", "from al_engine.errors import AlEngineError", "try:"]
-RUN += ["    " + line for line in CHILD.strip().splitlines()]
-RUN += ["except AlEngineError as error:", "    sys.exit(str(error))"]
-FULL = """
-import sqlalchemy as sa
-@sa.event.listens_for(sa.Engine, "connect")
-def _limit(connection, _):
-    connection.execute("PRAGMA max_page_count = {n_pages}").close()
-"""
+Start = Callable[..., Child]
 
 
 @dataclass(frozen=True)
@@ -49,53 +36,30 @@ class Trial:
     equal: bool
 
 
-def start(url: str, before: str = "") -> subprocess.Popen[str]:
-    """Run the campaign in a process of its own; what goes to stderr is kept."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", before + "\n".join(RUN), str(CONFIG), url]
-    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
-    """Wait for the end; return the exit code and the lines on stderr."""
-    _, said = process.communicate(timeout=600)
-    return process.returncode, said.splitlines()
-
-
-@contextmanager
-def databases(address: str) -> Iterator[sa.Connection]:
-    """A connection that can make databases."""
-    engine = sa.create_engine(f"postgresql+psycopg://{address}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-def stop_postgres(n: int, rng: random.Random, expected: str, duration: float) -> Iterator[Trial]:
+def stop_postgres(
+    start: Start, n: int, rng: random.Random, expected: str, duration: float
+) -> Iterator[Trial]:
     """Stop the server at a random moment of each campaign."""
     with server(("listen_addresses=127.0.0.1",)) as postgres:
         for k in range(n):
-            with databases(postgres.address) as connection:
-                connection.exec_driver_sql(f"CREATE DATABASE trial{k}")
-            url = f"postgresql://{postgres.address}/trial{k}"
-            process = start(url)
+            url = new_database(postgres.address, f"trial{k}")
+            first = start(url)
             time.sleep(rng.uniform(0.4, 0.95) * duration)
             postgres.stop()
-            code, said = ended(process)
+            code, said = first.ended()
             postgres.start()
             place = state(url)
-            again = start(url)
-            assert ended(again)[0] == 0
+            assert start(url).ended()[0] == 0
             yield Trial(said, code, place, dump(url) == expected)
 
 
-def fill_disk(n: int, folder: Path, expected: str, n_pages: int) -> Iterator[Trial]:
+def fill_disk(start: Start, n: int, folder: Path, expected: str, n_pages: int) -> Iterator[Trial]:
     """Let the file have k / (n + 1) of the pages that it needs."""
     for k in range(1, n + 1):
         url = f"sqlite:///{folder}/{k}.db"
-        code, said = ended(start(url, FULL.format(n_pages=n_pages * k // (n + 1))))
+        code, said = start(url, "--pages", str(n_pages * k // (n + 1))).ended()
         place = state(url)
-        assert ended(start(url))[0] == 0
+        assert start(url).ended()[0] == 0
         yield Trial(said, code, place, dump(url) == expected)
 
 
@@ -108,16 +72,20 @@ def main() -> None:
     trials = []
     with tempfile.TemporaryDirectory() as name:
         folder, began = Path(name), time.monotonic()
+
+        def start(url: str, *options: str) -> Child:
+            return Child(CONFIG, url, folder / "lines", *options)
+
         url = f"sqlite:///{folder}/undisturbed.db"
-        assert ended(start(url))[0] == 0
+        assert start(url).ended()[0] == 0
         expected, duration = dump(url), time.monotonic() - began
         with sa.create_engine(url).connect() as connection:
             n_pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         rng = random.Random(arguments.seed)
         for trial in (
-            stop_postgres(arguments.n, rng, expected, duration)
+            stop_postgres(start, arguments.n, rng, expected, duration)
             if arguments.what == "postgres"
-            else fill_disk(arguments.n, folder, expected, n_pages)
+            else fill_disk(start, arguments.n, folder, expected, n_pages)
         ):
             trials.append(trial)
             print(f"{trial.place}: exit {trial.exit_code}, {trial.said}, equal {trial.equal}", flush=True)
