@@ -16,7 +16,6 @@ on. A campaign that is in the file is not run again.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,16 +28,15 @@ import numpy as np
 import reference_data
 from accuracy import isolated
 from ase.build import molecule
+from campaigns import run_campaign
 from fitting import Results
 
-from al_engine import load_config
 from al_engine.extxyz import to_extxyz
 from al_engine.frames import Frame
 from al_engine.model.ensemble import Ensemble
 from al_engine.records import Label, LabeledFrame
 from al_engine.stages.initial import isolated_atom
-from flows.assembly import assemble, register
-from flows.driver import drive
+from flows.assembly import assemble
 
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -131,13 +129,8 @@ def campaign(data: str, arm: str, seed: int, options: argparse.Namespace) -> Ite
             "selection": {"n_frames": options.labels - options.audit, **ARMS[arm]},
             "audit": {"n_frames": options.audit},
             "max_generations": options.generations,
-            "device": "cpu",
-            "n_threads": 1,
         }
-        file, url = folder / "arms.yaml", f"sqlite:///{folder}/arms.db"
-        file.write_text(json.dumps(plain))
-        register(load_config(file), file, url)
-        drive("arms", url)
+        url = run_campaign(plain, folder)
         with assemble("arms", url) as run:
             for generation in run.store.generations("arms")[1:]:
                 model = run.store.model("arms", generation.number)
