@@ -13,6 +13,7 @@ import argparse
 import time
 
 import numpy as np
+import torch
 
 from al_engine.config import Exits
 from al_engine.exploration.walkers import Start, Walk, walk
@@ -62,6 +63,7 @@ def main() -> None:
         starts = store.frames(campaign.start_frame_ids)
         numbers = [g.number for g in store.generations(name) if store.model(name, g.number)]
         models = {n: store.model(name, n) for n in (numbers[0], numbers[-1])}
+    torch.set_num_threads(1)
     n_steps = round(1000 * arguments.ps / TIMESTEP_FS)
     plain = {
         "temperatures_k": (arguments.kelvin,),

@@ -13,26 +13,25 @@ from flows.campaign import campaign
 from flows.labels import label
 from flows.reports import audit, report
 
-POOL = "local"
 
-
-def deploy() -> dict[str, UUID]:
+def deploy(pool: str = "local") -> dict[str, UUID]:
     """Register the flows with the Prefect server, again where they are; return the deployments by name.
 
-    A worker imports them from the al-engine that is installed where it runs.
+    A worker of the pool imports them from the al-engine that is installed where it runs. A pool that is
+    there stays as it is, of whatever type; a new one runs processes.
     """
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
     ids: dict[str, UUID] = {}
     for item in (campaign, label, report, audit):
         found: Any = item.to_deployment(
-            name=POOL, work_pool_name=POOL, entrypoint_type=EntrypointType.MODULE_PATH
+            name=pool, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH
         )
-        ids[f"{item.name}/{POOL}"] = found.apply()
+        ids[f"{item.name}/{pool}"] = found.apply()
     return ids
 
 
-def is_deployed() -> bool:
-    """Whether the Prefect server has the work pool of these deployments."""
+def is_deployed(pool: str) -> bool:
+    """Whether the Prefect server has the deployments of this pool."""
     with get_client(sync_client=True) as client:
-        return any(pool.name == POOL for pool in client.read_work_pools())
+        return any(found.work_pool_name == pool for found in client.read_deployments())

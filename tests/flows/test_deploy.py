@@ -35,6 +35,18 @@ def form(client: SyncPrefectClient) -> str:
     return f"deployments/deployment/{found['campaign/local']}/run"
 
 
+def test_each_kind_of_machine_has_deployments_and_workers_of_its_own(
+    client: SyncPrefectClient, prefect_api: str, tmp_path: Path
+):
+    api = {"PREFECT_API_URL": prefect_api}
+    refused = command("worker", "--pool", "gpu", cwd=tmp_path, env=api)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("no deployments in pool 'gpu': al-engine deploy --pool gpu\n")
+    done = command("deploy", "--pool", "gpu", cwd=tmp_path, env=api)
+    assert "campaign/gpu: http" in done.stdout
+    assert client.read_deployment_by_name("campaign/gpu").work_pool_name == "gpu"
+
+
 @contextmanager
 def trainings_wait() -> Iterator[None]:
     """Hold the device, so that a campaign stands before its training as long as this test wants."""
