@@ -14,7 +14,7 @@ test: debian $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 docs: $(VENV)/installed-docs
 	$(BIN)/mkdocs build --strict

@@ -18,6 +18,8 @@ from al_engine.errors import AlEngineError
 from flows.locks import home, locked
 
 START_LIMIT_S = 120.0
+USUAL_PORT = 4200
+"""Prefect's."""
 CLIENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
@@ -92,11 +94,22 @@ def _is_ours(base: str, folder: Path) -> bool:
 
 
 def _start(folder: Path) -> str:
-    """Start the supervisor with its server and wait until it answers."""
-    port = _free_port()
-    base, log = f"http://127.0.0.1:{port}", folder / "server.log"
+    """Start a server; on another port where what was free is taken before the server has it."""
+    for wanted in (USUAL_PORT, 0, 0):
+        if base := _started(folder, _free_port(wanted)):
+            return base
+    raise _no_start(folder)
+
+
+def _no_start(folder: Path) -> AlEngineError:
+    return AlEngineError(f"the local Prefect server did not start; its log is {folder / 'server.log'}")
+
+
+def _started(folder: Path, port: int) -> str | None:
+    """Start the supervisor with its server and wait until that answers; None where both have ended."""
+    base, end = f"http://127.0.0.1:{port}", time.monotonic() + START_LIMIT_S
     script = Path(__file__).with_name("supervisor.py")
-    with log.open("wb") as output:
+    with (folder / "server.log").open("wb") as output:
         subprocess.run(  # noqa: S603
             [sys.executable, "-P", str(script), str(folder), str(port)],
             check=True,
@@ -106,16 +119,17 @@ def _start(folder: Path) -> str:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    end = time.monotonic() + START_LIMIT_S
     while not _is_ours(base, folder):
-        if not (folder / "server.json").exists() or time.monotonic() > end:
-            raise AlEngineError(f"the local Prefect server did not start; its log is {log}")
+        if time.monotonic() > end:
+            raise _no_start(folder)
+        if not (folder / "server.json").exists():
+            return None
         time.sleep(0.1)
     return base
 
 
-def _free_port(wanted: int = 4200) -> int:
-    """Return Prefect's usual port, or another one where that is taken."""
+def _free_port(wanted: int) -> int:
+    """Return this port, or another one where it is taken (or 0)."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

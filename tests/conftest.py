@@ -15,6 +15,14 @@ from flows.server import CLIENT, prefect_server
 os.environ.update(CLIENT | os.environ)  # and so are these, by Prefect; it starts no server of its own then
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (-n), one has the tests of a file; one those of Slurm, whose node they share."""
+    for item in items:
+        file = item.path.name
+        group = "slurm" if file in {"test_far.py", "test_cluster_how_to.py"} else file
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A home of its own, so that no other campaign of this machine is waited for."""

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from running import CONFIGS, begun, command, environment
 
+import flows.server
 from flows.server import answers, prefect_server
 
 HOLD = "from flows.server import prefect_server as s\nwith s() as u: print(u, flush=True); input()"
@@ -86,6 +88,17 @@ def test_a_server_that_answers_is_used(prefect_api: str, home: Path, monkeypatch
     with prefect_server() as url:
         assert url == prefect_api
     assert not (home / "prefect").exists()
+
+
+@pytest.mark.slow
+def test_another_port_is_taken_where_a_free_one_is_lost(home: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        free = flows.server._free_port
+        monkeypatch.setattr(flows.server, "_free_port", lambda wanted: free(0) if wanted == 0 else taken)
+        with prefect_server() as url:
+            assert answers(url)
+            assert f":{taken}/" not in url
 
 
 @pytest.mark.slow
