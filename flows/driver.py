@@ -13,7 +13,7 @@ from db.approvals import is_approved
 from db.ledger import costs
 from flows import steps
 from flows.assembly import Assembly, assemble
-from flows.lease import leading
+from flows.lease import WaitedInVainError, leading
 
 Step = Callable[..., None]
 Call = Callable[..., Any]
@@ -125,7 +125,7 @@ def drive(
 ) -> End:
     """Run generations until the campaign ends, or this run has to; return why it did.
 
-    Another driver's end is waited for.
+    Another driver's end is waited for, as long as the wall time allows.
 
     Args:
         campaign: Its name.
@@ -134,15 +134,21 @@ def drive(
         began: When the wall time began, Unix time; default: now.
     """
     began = time.time() if began is None else began
-    with leading(campaign, database_url):
-        return _drive(campaign, database_url, generation, began)
+    with assemble(campaign, database_url) as run:
+        hours = run.config.wall_time_h
+    until = None if hours is None else began + hours * 3600
+    try:
+        with leading(campaign, database_url, until):
+            return _drive(campaign, database_url, generation, until)
+    except WaitedInVainError:
+        return End.WALL_TIME
 
 
-def _drive(campaign: str, database_url: str | None, generation: Callable[..., None], began: float) -> End:
+def _drive(
+    campaign: str, database_url: str | None, generation: Callable[..., None], until: float | None
+) -> End:
     while True:
         with assemble(campaign, database_url) as run:
-            hours = run.config.wall_time_h
-            until = None if hours is None else began + hours * 3600
             over = halted(run, until)
             if over is not None:
                 return over

@@ -21,14 +21,24 @@ RENEWALS = 6
 ASK_EVERY_S = 1.0
 
 
+class WaitedInVainError(Exception):
+    """Another driver still works on the campaign when this one's time is over."""
+
+
 @contextmanager
-def leading(campaign: str, database_url: str | None) -> Iterator[None]:
+def leading(campaign: str, database_url: str | None, until: float | None = None) -> Iterator[None]:
     """Hold the lease of a campaign; wait for it while another driver works. Writes inside are guarded by it.
 
+    Args:
+        campaign: Its name.
+        database_url: Where it is stored.
+        until: How long to wait, Unix time; None: to the other one's end.
+
     Raises:
+        WaitedInVainError: The time is over.
         StateError: In a write inside, where this process was stopped for so long that another took over.
     """
-    lease = _wait(campaign, database_url)
+    lease = _wait(campaign, database_url, until)
     ended = threading.Event()
     heart = threading.Thread(target=_renew, args=(database_url, lease, ended), daemon=True)
     heart.start()
@@ -42,7 +52,7 @@ def leading(campaign: str, database_url: str | None) -> Iterator[None]:
             give_back(store.database, lease)
 
 
-def _wait(campaign: str, database_url: str | None) -> Lease:
+def _wait(campaign: str, database_url: str | None, until: float | None) -> Lease:
     told = ""
     with open_store(database_url) as store:
         while True:
@@ -57,6 +67,8 @@ def _wait(campaign: str, database_url: str | None) -> Lease:
             if found != told:
                 log.info("%s: process %s works on this campaign; waiting for its end", campaign, found)
             told = found
+            if until is not None and time.time() > until:
+                raise WaitedInVainError
             time.sleep(ASK_EVERY_S)
 
 

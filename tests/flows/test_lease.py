@@ -11,8 +11,10 @@ import pytest
 from running import CONFIGS, environment
 
 from al_engine.config_file import load_config
+from al_engine.stages.plan import End
 from db.store import Store
 from flows.assembly import assemble, register
+from flows.driver import drive
 
 LEASE_S = 1.5
 DRIVER = f"""
@@ -69,6 +71,21 @@ def told(driver: Driver, number: int) -> None:
     assert driver.stdin is not None
     driver.stdin.write(f"{number}\n")
     driver.stdin.flush()
+
+
+def test_a_driver_that_waits_gives_up_where_its_wall_time_is_over(
+    url: str, drivers: list[Driver], tmp_path: Path
+):
+    (tmp_path / "smoke.xyz").write_text((CONFIGS / "smoke.xyz").read_text())
+    (tmp_path / "short.yaml").write_text((CONFIGS / "smoke.yaml").read_text() + "\nwall_time_h: 1.0\n")
+    register(load_config(tmp_path / "short.yaml"), tmp_path / "short.yaml", url)
+    first = start(url, drivers, "long")
+    assert says(first) == "leading"
+    begun = time.time() - 3600 + 2  # two seconds are left
+    assert drive("smoke", url, began=begun) is End.WALL_TIME
+    assert 2 < time.time() - begun - 3598 < 10
+    told(first, 0)
+    assert says(first) == "True"  # which was not disturbed
 
 
 def test_a_stopped_driver_is_replaced_and_cannot_write_late(url: str, drivers: list[Driver]):
