@@ -96,9 +96,7 @@ def _say(*words: object) -> None:
 def _caller() -> str:
     """Name the function whose transaction this is."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename in (__file__, _caller.__code__.co_filename) or frame.f_globals[
-        "__name__"
-    ] in ("contextlib", "db.engine"):
+    while frame.f_globals["__name__"] in {"__main__", "contextlib", "db.engine"}:
         frame = frame.f_back
     return f"{frame.f_globals['__name__'].removeprefix('db.')}.{frame.f_code.co_name}"
 
