@@ -91,7 +91,10 @@ def main() -> None:
             "systems": [{"structure": f"{k}.extxyz"} for k in range(2)],
             "reference": {"kind": "xtb", "backend": "tblite"},
             "initial": {"n_frames": 20},
-            "exploration": {"sampler": {"kind": "reaction_path", "n_images": N_IMAGES}},
+            "exploration": {
+                "sampler": {"kind": "reaction_path", "n_images": N_IMAGES},
+                "exits": {"force_error_ev_per_ang": 5.0},  # first ensembles have seen rattled frames only
+            },
             "selection": {"n_frames": 20},
             "audit": {"n_frames": 0},
             "max_generations": arguments.generations,
