@@ -20,7 +20,7 @@ from typing import Any
 import gfn2_ethanol
 import numpy as np
 import reference_data
-from fitting import Results, fit_ensemble
+from fitting import Results, fit_ensemble, markdown
 
 from al_engine.frames import elements_of
 from al_engine.model.ensemble import Ensemble
@@ -153,22 +153,19 @@ def measure(
 
 def table(points: Sequence[Point]) -> str:
     """A row a test."""
-    lines = [
-        "| task | preset, steps | labels | CPU s / wall s, threads | test | forces RMSE / MAE (meV/Å) "
-        "| energy RMSE / MAE (meV) | stress RMSE (meV/Å³) |",
-        "|---" * 8 + "|",
-    ]
+    heads = ["task", "preset, steps", "labels", "CPU s / wall s, threads", "test"]
+    heads += ["forces RMSE / MAE (meV/Å)", "energy RMSE / MAE (meV)", "stress RMSE (meV/Å³)"]
+    rows = []
     for p in points:
+        cost = f"{p.cpu_s:.0f} / {p.wall_s:.0f}, {p.threads}"
         for name, values in p.tests.items():
             e = Errors(**values)
+            forces = f"{1000 * e.force_rmse_ev_per_ang:.1f} / {1000 * e.force_mae_ev_per_ang:.1f}"
+            energy = f"{1000 * e.energy_rmse_ev:.1f} / {1000 * e.energy_mae_ev:.1f}"
             stress = "" if e.stress_rmse_ev_per_ang3 is None else f"{1000 * e.stress_rmse_ev_per_ang3:.2f}"
-            lines.append(
-                f"| {p.task} | {p.preset}, {p.n_steps or 'its own'} | {p.n_labels} "
-                f"| {p.cpu_s:.0f} / {p.wall_s:.0f}, {p.threads} | {name} ({e.n_frames}) "
-                f"| {1000 * e.force_rmse_ev_per_ang:.1f} / {1000 * e.force_mae_ev_per_ang:.1f} "
-                f"| {1000 * e.energy_rmse_ev:.1f} / {1000 * e.energy_mae_ev:.1f} | {stress} |"
-            )
-    return "\n".join(lines)
+            training = (p.task, f"{p.preset}, {p.n_steps or 'its own'}", p.n_labels, cost)
+            rows.append((*training, f"{name} ({e.n_frames})", forces, energy, stress))
+    return markdown(heads, rows)
 
 
 def main() -> None:

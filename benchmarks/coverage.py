@@ -11,7 +11,7 @@ of both, and how far a bond was pulled (in its own length at the start; 1.5 coun
 import argparse
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from arms import live_ethanol
 from ase import Atoms
 from ase.build import molecule
 from campaigns import run_campaign
-from fitting import Results
+from fitting import Results, markdown
 
 from db.store import Store
 
@@ -111,23 +111,15 @@ def campaign(sampler: str, seed: int, options: argparse.Namespace) -> Iterator[P
                     sampler, options.kelvin, seed, number,
                     len(store.labeled("coverage", before=number + 1)), n_calls,
                     len({h for h, _ in visited.turns}), len({m for _, m in visited.turns}),
-                    len(visited.turns), round(visited.stretch, 3),
+                    len(visited.turns), round(float(visited.stretch), 3),
                 )  # fmt: skip
 
 
 def table(points: list[Point]) -> str:
     """A row a campaign and generation."""
-    lines = [
-        "| sampler | T (K) | seed | generation | labels | force calls "
-        "| hydroxyl (12) | methyl (4) | both (48) | longest bond |",
-        "|---" * 10 + "|",
-    ]
-    lines += [
-        f"| {p.sampler} | {p.kelvin:.0f} | {p.seed} | {p.generation} | {p.n_labels} | {p.n_force_calls} "
-        f"| {p.hydroxyl} | {p.methyl} | {p.both} | {p.stretch:.2f} |"
-        for p in points
-    ]
-    return "\n".join(lines)
+    heads = ["sampler", "T (K)", "seed", "generation", "labels", "force calls"]
+    heads += [f"hydroxyl ({N_HYDROXYL})", f"methyl ({N_METHYL})", "both", "longest bond"]
+    return markdown(heads, map(astuple, points))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -94,3 +94,9 @@ class Results(Generic[T]):
         values: list[dict[str, Any]] = [asdict(p) for p in self.points]
         self.file.write_text(json.dumps(values, indent=1) + "\n")
         print(values[-1], file=sys.stderr, flush=True)
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table for BENCHMARKS.md."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 
 from flows.campaign import campaign
@@ -17,8 +17,7 @@ from flows.reports import audit, report
 def deploy(pool: str = "local") -> dict[str, UUID]:
     """Register the flows with the Prefect server, again where they are; return the deployments by name.
 
-    A worker of the pool imports them from the al-engine that is installed where it runs. A pool that is
-    there stays as it is, of whatever type; a new one runs processes.
+    A worker of the pool, which runs processes, imports them from the al-engine that is installed there.
     """
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
@@ -33,5 +32,7 @@ def deploy(pool: str = "local") -> dict[str, UUID]:
 
 def is_deployed(pool: str) -> bool:
     """Whether the Prefect server has the deployments of this pool."""
-    with get_client(sync_client=True) as client:
-        return any(found.work_pool_name == pool for found in client.read_deployments())
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
+        client.read_deployment_by_name(f"{campaign.name}/{pool}")
+        return True
+    return False

@@ -94,20 +94,22 @@ def _is_ours(base: str, folder: Path) -> bool:
 
 
 def _start(folder: Path) -> str:
-    """Start a server; on another port where what was free is taken before the server has it."""
+    """Start a server and wait until it answers; on another port where a free one is lost to somebody."""
+    end, log = time.monotonic() + START_LIMIT_S, folder / "server.log"
+    failed = AlEngineError(f"the local Prefect server did not start; its log is {log}")
     for wanted in (USUAL_PORT, 0, 0):
-        if base := _started(folder, _free_port(wanted)):
-            return base
-    raise _no_start(folder)
+        base = _launch(folder, _free_port(wanted))
+        while (folder / "server.json").exists():  # as long as the supervisor is there
+            if _is_ours(base, folder):
+                return base
+            if time.monotonic() > end:
+                raise failed
+            time.sleep(0.1)
+    raise failed
 
 
-def _no_start(folder: Path) -> AlEngineError:
-    return AlEngineError(f"the local Prefect server did not start; its log is {folder / 'server.log'}")
-
-
-def _started(folder: Path, port: int) -> str | None:
-    """Start the supervisor with its server and wait until that answers; None where both have ended."""
-    base, end = f"http://127.0.0.1:{port}", time.monotonic() + START_LIMIT_S
+def _launch(folder: Path, port: int) -> str:
+    """Start the supervisor with its server; return the address that it will have."""
     script = Path(__file__).with_name("supervisor.py")
     with (folder / "server.log").open("wb") as output:
         subprocess.run(  # noqa: S603
@@ -119,13 +121,7 @@ def _started(folder: Path, port: int) -> str | None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    while not _is_ours(base, folder):
-        if time.monotonic() > end:
-            raise _no_start(folder)
-        if not (folder / "server.json").exists():
-            return None
-        time.sleep(0.1)
-    return base
+    return f"http://127.0.0.1:{port}"
 
 
 def _free_port(wanted: int) -> int:

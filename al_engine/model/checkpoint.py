@@ -59,7 +59,11 @@ def from_bytes(
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"not an ensemble written by al-engine ({type(error).__name__})") from None
     if metadata.get("format") != FORMAT:
-        raise InputError(f"the ensemble has format {metadata.get('format')!r}, not {FORMAT!r}")
+        found = metadata.get("format")
+        raise InputError(
+            f"the ensemble has format {found!r}, not {FORMAT!r}: another version of al-engine wrote it; "
+            "train it again (al-engine fit), or install that version"
+        )
     shape = json.loads(metadata["architecture"])
     lists = {"elements": tuple(shape["elements"]), "shortest": tuple(shape["shortest"])}
     arch = Architecture(**shape | lists)
